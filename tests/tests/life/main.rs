@@ -55,7 +55,8 @@ impl Ran {
     }
 }
 
-/// `systemctl` for the one unit. A process that has ended may wait for its parent, so its state is looked at.
+/// `systemctl` for the one unit. A process that has ended may wait for its parent, so its state is looked at. What is left in the
+/// session of `systemctl` is killed at its end, so the daemon gets one of its own, and is waited for until it has said something.
 fn systemctl(directory: &str, ober: &str, config: &str) -> String {
     format!(
         r#"#!/bin/sh
@@ -66,8 +67,10 @@ running() {{
 }}
 start() {{
     running && return
-    RUST_LOG=info {ober} run --config {config} >>{directory}/daemon.log 2>&1 &
+    rm -f {directory}/daemon.log
+    RUST_LOG=info setsid {ober} run --config {config} >{directory}/daemon.log 2>&1 &
     echo $! >{directory}/pid
+    while running && ! [ -s {directory}/daemon.log ]; do sleep 0.05; done
 }}
 stop() {{
     running || return 0
@@ -114,7 +117,7 @@ impl Node {
         let config = self.stage.ober[0].config.display().to_string();
         let script = self.at("bin/systemctl");
         fs::write(&script, systemctl(&directory, &ober, &config))?;
-        fs::set_permissions(&script, PermissionsExt::from_mode(0o755))?;
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
         Ok(())
     }
 

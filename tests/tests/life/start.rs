@@ -63,7 +63,7 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
     let node = Node::new("restart");
     assert_eq!(node.ober(&["start"]).code, 0);
     let pid = node.pid();
-    node.write("[node]\ninterfaces = front\n");
+    node.write(&node.whole.replace("sample = 1", "sampel = 1"));
     let refused = node.ober(&["restart"]);
     assert_eq!(refused.code, 2, "{refused:?}");
     let way = format!("`systemctl restart {UNIT}` does it all the same");
