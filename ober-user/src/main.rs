@@ -2,11 +2,11 @@
 
 use std::{io, process::ExitCode};
 
-use clap::Parser as _;
 use ober_user::{
     cli::{
         Error, Ober, Outcome,
         screen::{Screen, coloured},
+        typed::spoken,
     },
     system::text::tame_lines,
 };
@@ -17,16 +17,18 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 const UNRESOLVED: u8 = 3;
 const CHANGES: u8 = 4;
+const LATE: u8 = 5;
 
 fn main() -> ExitCode {
     let mut screen = Screen::stdout();
-    let result = Ober::parse().run(&mut screen);
+    let result = Ober::typed().run(&mut screen);
     let written = screen.flush().map_err(Error::from);
     let code = match result.and_then(|outcome| written.map(|()| outcome)) {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::No) => FAILED,
         Ok(Outcome::Unresolved) => UNRESOLVED,
         Ok(Outcome::Changes) => CHANGES,
+        Ok(Outcome::Late) => LATE,
         Err(error) if error.is_broken_pipe() => DONE,
         Err(error) => {
             complain(&error);
@@ -43,5 +45,5 @@ fn complain(error: &Error) {
         "error"
     };
     // The error may quote a server, a name service or a program.
-    eprintln!("{word}: {}", tame_lines(&error.to_string(), false));
+    eprintln!("{word}: {}", spoken(&tame_lines(&error.to_string(), false)));
 }

@@ -14,6 +14,7 @@ use std::{
     collections::BTreeSet,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -127,6 +128,16 @@ impl Announcer {
         order: Order,
     ) -> Result<Vec<gate::View>, gate::Error> {
         self.gates.order(vip, order).await
+    }
+
+    /// Gives every VIP up before a stop that comes within this time. Each call is undone by one of [`Announcer::stay`].
+    pub async fn leave(&self, within: Duration) {
+        self.gates.leave(within).await;
+    }
+
+    /// The stop does not come after all.
+    pub async fn stay(&self) {
+        self.gates.stay().await;
     }
 
     /// Writes the orders in force to disk, if they are not there.

@@ -1,6 +1,6 @@
 //! What the CLI and the daemon say to each other over the UNIX socket `<run>/control.sock` (mode 0600): one JSON
-//! [`Question`] on a line, answered by one JSON [`Answer`] on a line; or one [`Stream`], answered by
-//! [`Reply::Watching`] and a line for every sampled drop until the caller hangs up. `status/` is what a node says of itself,
+//! [`Question`] on a line, answered by one JSON [`Answer`] on a line; or one [`Stream`], which lasts until the caller hangs up:
+//! drops, answered by [`Reply::Watching`] and a line for every sampled one, or a stop to come, answered by the gates. `status/` is what a node says of itself,
 //! `metrics/` the same as text for Prometheus, `http/` serves both on a loopback
 //! address, `connections` bounds the callers of both sockets.
 //!
@@ -66,12 +66,15 @@ pub enum Question {
     },
 }
 
-/// What is answered by lines without end.
+/// What lasts until the caller hangs up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case")]
 pub enum Stream {
-    /// Sampled drops as they happen.
+    /// Sampled drops as they happen: lines without end.
     Watch,
+    /// Every VIP is given up before a stop that comes within so many seconds. When the caller hangs up before, they are
+    /// announced again: what a caller that died ordered must not stay.
+    Leave { seconds: u64 },
 }
 
 /// The configuration that a request is about.
@@ -103,7 +106,7 @@ pub enum Reply {
     Reloaded(Reloaded),
     Restarted(Restarted),
     Plan(Plan),
-    /// The gates an order was for, after it.
+    /// The gates an order or a [`Stream::Leave`] was for, after it.
     Gate(Vec<status::gate::Gate>),
 }
 

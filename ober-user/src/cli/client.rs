@@ -15,7 +15,7 @@ use tokio::{
 
 use super::Error as CommandError;
 use crate::{
-    api::{Answer, Question, Reply},
+    api::{Answer, Question, Reply, Stream},
     config::{Location, paths},
     system::privilege,
 };
@@ -29,12 +29,12 @@ const QUICK: Duration = Duration::from_secs(10);
 pub enum Error {
     #[error(
         "the daemon of instance {instance} is not running: nothing answers on {socket}; start it with \
-         `systemctl start ober` or `ober-user run`"
+         `ober-user start`, or `ober-user run` without systemd"
     )]
     NotRunning { instance: String, socket: PathBuf },
     #[error(
         "instance {instance} is not here: no daemon answers on {socket} and nothing is pinned in {pins}; start it with \
-         `systemctl start ober` or `ober-user run`"
+         `ober-user start`, or `ober-user run` without systemd"
     )]
     Absent {
         instance: String,
@@ -132,6 +132,11 @@ impl Line {
         if slow {
             return self.next().await;
         }
+        self.quick().await
+    }
+
+    /// The next answer, which costs the daemon no work.
+    async fn quick(&mut self) -> Result<Answer, Error> {
         match timeout(QUICK, self.next()).await {
             Ok(answer) => answer,
             Err(_) => Err(Error::Silent {
@@ -139,6 +144,12 @@ impl Line {
                 patience: QUICK,
             }),
         }
+    }
+
+    /// Begins what lasts until this connection ends; the first answer.
+    pub(super) async fn begin(&mut self, stream: &Stream) -> Result<Answer, Error> {
+        self.send(stream).await?;
+        self.quick().await
     }
 
     pub async fn send(&mut self, request: &impl Serialize) -> Result<(), Error> {

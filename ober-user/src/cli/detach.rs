@@ -41,7 +41,7 @@ pub(super) struct Detach {
 }
 
 /// Reads a length of time; a bare number counts seconds.
-fn time(text: &str) -> Result<Duration, String> {
+pub(super) fn time(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
     let time = seconds.or_else(|| period(text));
     time.ok_or_else(|| "a length of time such as 500ms, 10s or 5m is wanted".to_owned())

@@ -2,7 +2,7 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
-use super::client;
+use super::{client, unit};
 use crate::{
     api::Failure,
     config,
@@ -28,6 +28,8 @@ pub enum Error {
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error(transparent)]
+    Unit(#[from] unit::Error),
+    #[error(transparent)]
     Privilege(#[from] privilege::Missing),
     #[error("{failure}{}", advice(.hint.as_ref()))]
     Failed {
@@ -50,7 +52,8 @@ pub enum Error {
         hint: Option<privilege::Missing>,
     },
     #[error(
-        "detach instance {instance}: its daemon is running and would go on without a data plane; stop it first"
+        "detach instance {instance}: its daemon is running and would go on without a data plane; stop it first: `ober-user stop` \
+         does both"
     )]
     DaemonRuns { instance: String },
     #[error(

@@ -3,22 +3,26 @@
 //!
 //! ```text
 //! instance, client      where the daemon is, even if its configuration has a mistake; requests to it
-//! screen, error         what a command writes, and how it fails
+//! screen, typed, error  what a command writes, and how it fails; texts have the word that was typed, `ober` or `ober-user`
 //! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
 //! run                   the daemon
-//! acl/, plan, reload, restart   change lists, servers, the configuration, workers (`plan` has `apply` and `rollback` too)
+//! start, stop, restart  the daemon by its unit: unit is what systemd is asked, announced and countdown what is waited for
+//! acl/, plan, reload    change lists, servers, the configuration (`plan` has `apply` and `rollback` too)
 //! test, doctor, findings, validate, flow, hostlist, detach   work in this process
 //! host                  `bootstrap`, which changes this machine and no daemon
-//! journal, shell        the daemon's log under systemd; completions, manual pages, the schema
+//! logs, journal         the daemon's log in the journal: shown, and written
+//! shell                 completions, manual pages, the schema
 //! ```
 //! A command never changes what a running daemon has in force: it asks the daemon to.
 
 mod acl;
+mod announced;
 mod backends;
 mod bfd;
 mod bgp;
 mod certificates;
 pub mod client;
+mod countdown;
 mod counters;
 mod detach;
 mod doctor;
@@ -32,30 +36,38 @@ mod hostlist;
 mod instance;
 mod journal;
 mod known;
+mod logs;
 mod plan;
 mod reload;
 mod restart;
 mod run;
 pub mod screen;
 mod shell;
+mod start;
 mod status;
+mod stop;
 mod test;
+pub mod typed;
+pub mod unit;
 mod validate;
 mod vrrp;
 
 use std::{future::Future, io, path::PathBuf};
 
-use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tracing_subscriber::{
+    EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{announce::gate::Order, config, system::text::OneLine};
 pub use error::Error;
-use journal::Journal;
+use journal::{Journal, Native};
 use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
 every VIP down or disabled; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap --dry-run`.\n\nColour is used on a terminal unless NO_COLOR is set. \
+configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap --dry-run`; 5 `start` or `restart` ended with \
+a VIP that is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -80,6 +92,14 @@ pub struct Ober {
 enum Command {
     /// Run the daemon: load the data plane, run the workers, keep the lists
     Run(run::Run),
+    /// Start the daemon, now and with the machine, and wait until every VIP is announced
+    Start(start::Start),
+    /// Give the VIPs up, wait for connections, stop the daemon, dismiss the workers and detach the programs
+    Stop(stop::Stop),
+    /// Restart the daemon and wait until every VIP is announced; transfers go on. Or replace the workers
+    Restart(restart::Restart),
+    /// Show what the daemon logged, as the journal of this machine has it
+    Logs(logs::Logs),
     /// Check the configuration, have HAProxy check what is made of it, and change nothing
     Validate(Json),
     /// Show workers, services, lists and what is attached
@@ -88,8 +108,6 @@ enum Command {
     Detach(detach::Detach),
     /// Have the daemon read its configuration again and put it in force
     Reload(Json),
-    /// Replace workers that run an older HAProxy or library than the one on disk; transfers go on
-    Restart(restart::Restart),
     /// Show what a change of the configuration would do, and do nothing
     Plan(plan::Show),
     /// Put a configuration in force, and in its place on disk
@@ -166,15 +184,26 @@ pub enum Outcome {
     Unresolved,
     /// There is something to do, and it was only to be shown.
     Changes,
+    /// Done, but a VIP is not announced.
+    Late,
 }
 
 impl Ober {
+    /// What was typed. A mistake, or a request for help, ends the process; its usage has the word that was typed.
+    pub fn typed() -> Self {
+        let matches = Self::command().bin_name(typed::word()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     pub fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let path = self.config;
         // A core dump would hold keys, which `validate`, `test` and `apply` read as well.
         crate::daemon::leave_no_core();
         match self.command {
             Command::Run(run) => run.run(&path),
+            Command::Start(start) => wait(start.run(&path, screen)),
+            Command::Stop(stop) => wait(stop.run(&path, screen)),
+            Command::Logs(logs) => logs.run(&path),
             Command::Validate(json) => wait(validate::run(&path, json, screen)),
             Command::Status(json) => wait(status::run(&path, json, screen)),
             Command::Detach(detach) => wait(detach.run(&path, screen)),
@@ -229,9 +258,23 @@ fn wait_with(
     outcome
 }
 
+/// The daemon's log: into the journal with its fields where systemd runs the daemon, else to standard error.
+fn daemon_logs() {
+    match journal::is_standard_error().then(Native::new).flatten() {
+        Some(native) => tracing_subscriber::registry()
+            .with(native.with_filter(filter("info")))
+            .init(),
+        None => logs("info"),
+    }
+}
+
+fn filter(otherwise: &str) -> EnvFilter {
+    EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise))
+}
+
 /// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it.
 fn logs(otherwise: &str) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise));
+    let filter = filter(otherwise);
     if journal::is_standard_error() {
         let log = tracing_subscriber::fmt().with_env_filter(filter);
         log.with_writer(Journal)
@@ -250,8 +293,6 @@ fn logs(otherwise: &str) {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

@@ -1,34 +1,73 @@
-//! `restart`: new processes in place of those that run.
+//! `restart`: new processes in place of those that run: the daemon, or its workers.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 
 use super::{
-    Error, Json, Outcome, client,
-    instance::whereabouts,
+    Error, Json, Outcome, announced, client, detach,
+    instance::{Instance, whereabouts},
     reload,
-    screen::{Screen, Tone},
+    screen::{Screen, Tone, note},
+    start,
+    unit::{UnitName, require_systemd},
+    validate,
 };
-use crate::api::{Question, Reply, Restarted};
+use crate::{
+    api::{Question, Reply, Restarted},
+    system::privilege,
+};
 
-const DAEMON: &str = "restart what? `ober-user restart --workers` replaces the workers; the daemon is restarted by \
-                      `systemctl restart ober`";
+const INSTEAD: &str =
+    "end the daemon with SIGTERM and run `ober-user run` again; the workers serve on meanwhile";
 
 #[derive(Debug, Args)]
+#[command(after_help = start::AFTER)]
 pub(super) struct Restart {
-    /// Replace the workers, one at a time, by new processes of the same configuration
-    #[arg(long)]
+    /// Replace the workers, one at a time, by new processes of the same configuration; the daemon goes on
+    #[arg(long, conflicts_with = "reload_only")]
     workers: bool,
+    /// Restart no process: have the daemon put its files in force, as `reload` does
+    #[arg(long)]
+    reload_only: bool,
+    /// How long VIPs may take to be announced again; a bare number counts seconds
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = detach::time)]
+    wait: Duration,
+    #[command(flatten)]
+    unit: UnitName,
     #[command(flatten)]
     json: Json,
 }
 
 impl Restart {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
-        if !self.workers {
-            return Err(Error::Usage(DAEMON.to_owned()));
+        if self.workers {
+            self.workers(path, screen).await
+        } else if self.reload_only {
+            reload::run(path, self.json, screen).await
+        } else {
+            self.daemon(path, screen).await
         }
+    }
+
+    async fn daemon(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        require_systemd("restart the daemon", INSTEAD)?;
+        let service = self.unit.service(path)?;
+        if let Err(refused) = validate::approve(path).await {
+            note(format_args!(
+                "the daemon goes on, nothing was restarted; `systemctl restart {}` does it all the same: the new daemon then \
+                 uses the configuration that was in force last",
+                service.unit
+            ));
+            return Err(refused);
+        }
+        privilege::require(&privilege::MACHINE)?;
+        let instance = Instance::find(path).await?;
+        let at = (&service, &instance);
+        announced::after(&["restart"], at, self.wait, self.json, screen).await
+    }
+
+    async fn workers(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let at = whereabouts(path).await?;
         let Reply::Restarted(done) = client::ask_at(&at, Question::RestartWorkers).await? else {
             return Err(client::Error::Astray.into());

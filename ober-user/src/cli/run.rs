@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::{Error, Outcome, logs};
+use super::{Error, Outcome, daemon_logs};
 use crate::{
     daemon::Strictness,
     system::{manager::Manager, memory, privilege},
@@ -19,7 +19,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, path: &Path) -> Result<Outcome, Error> {
-        logs("info");
+        daemon_logs();
         privilege::require(&privilege::DAEMON)?;
         let manager = Manager::take();
         crate::daemon::harden();

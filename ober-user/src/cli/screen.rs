@@ -10,6 +10,7 @@ use std::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
+use super::typed::spoken;
 use crate::system::text::{tame, tame_lines};
 
 /// Standard output, or a buffer.
@@ -60,7 +61,7 @@ impl Cell {
 
     pub fn toned(text: impl Display, tone: Tone) -> Self {
         // The text may come from the network or a file: a terminal must not obey its control characters.
-        let text = tame(&text.to_string()).into_owned();
+        let text = spoken(&tame(&text.to_string())).into_owned();
         Self {
             text,
             right: false,
@@ -92,12 +93,12 @@ pub(super) fn warn(words: impl Display) {
     } else {
         "warning"
     };
-    eprintln!("{word}: {}", tame(&words.to_string()));
+    eprintln!("{word}: {}", spoken(&tame(&words.to_string())));
 }
 
 /// One line on standard error, for a person who waits without a terminal.
 pub(super) fn note(words: impl Display) {
-    eprintln!("{}", tame(&words.to_string()));
+    eprintln!("{}", spoken(&tame(&words.to_string())));
 }
 
 /// May `stream` be coloured?
@@ -141,13 +142,14 @@ impl Screen {
 
     /// Writes one line or several. Of control characters a terminal gets only line breaks and our own colours.
     pub fn line(&mut self, line: impl Display) -> io::Result<()> {
-        writeln!(self.out, "{}", tame_lines(&line.to_string(), self.colour))
+        let line = line.to_string();
+        writeln!(self.out, "{}", spoken(&tame_lines(&line, self.colour)))
     }
 
     /// One JSON value on one line.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), super::Error> {
         serde_json::to_writer(&mut self.out, value)?;
-        Ok(self.line("")?)
+        Ok(writeln!(self.out)?)
     }
 
     pub fn flush(&mut self) -> io::Result<()> {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::{
     Error, Json, Outcome, client,
     instance::{self, whereabouts},
-    screen::{Screen, Tone, many},
+    screen::{self, Screen, Tone, many},
 };
 use crate::{
     api::{Question, Reply, status::Fallback},
@@ -56,6 +56,15 @@ pub(super) async fn run(path: &Path, json: Json, screen: &mut Screen) -> Result<
         screen.line(format_args!("{warning}: {remark}"))?;
     }
     Ok(Outcome::Done)
+}
+
+/// Refuses a configuration that `validate` refuses; its warnings go to standard error.
+pub(super) async fn approve(path: &Path) -> Result<(), Error> {
+    let checked = check(path).await?;
+    for remark in checked.remarks(path) {
+        screen::warn(remark);
+    }
+    Ok(())
 }
 
 /// A valid configuration.

@@ -82,6 +82,10 @@ async fn answer_all(
             Ok(question) => say(write, &daemon.answer(question, caller).await).await?,
             Err(error) => match serde_json::from_str(&line) {
                 Ok(Stream::Watch) => return watch(write, daemon).await,
+                Ok(Stream::Leave { seconds }) => {
+                    let within = Duration::from_secs(seconds);
+                    return leave(&mut requests, write, daemon, (within, caller)).await;
+                }
                 Err(_) => say(write, &usage(&error)).await?,
             },
         }
@@ -128,6 +132,35 @@ async fn watch(write: &mut OwnedWriteHalf, daemon: &Daemon) -> io::Result<()> {
             Err(RecvError::Closed) => return Ok(()),
         }
     }
+}
+
+/// The VIPs are given up for as long as the caller stays: it stops the daemon, or changes its mind.
+async fn leave(
+    requests: &mut BufReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+    daemon: &Daemon,
+    (within, by): (Duration, Option<u32>),
+) -> io::Result<()> {
+    tracing::info!(
+        by,
+        seconds = within.as_secs(),
+        "every VIP is given up before a stop"
+    );
+    daemon.announcer.leave(within).await;
+    let gates = daemon.announcer.gates().iter().map(Into::into).collect();
+    let stayed = match say(write, &Ok(Reply::Gate(gates))).await {
+        // Whatever it says: only its end counts.
+        Ok(()) => tokio::io::copy_buf(requests, &mut tokio::io::sink())
+            .await
+            .map(drop),
+        Err(error) => Err(error),
+    };
+    daemon.announcer.stay().await;
+    tracing::info!(
+        by,
+        "the stop was given up; VIPs that are served are announced again"
+    );
+    stayed
 }
 
 fn usage(error: &serde_json::Error) -> Answer {
@@ -182,7 +215,14 @@ impl Daemon {
                 let done = self.change(&of, origin(reason, note)).await;
                 done.map(Reply::Reloaded)
             }
-            Question::Gate { vip, order } => self.order(vip, order).await.map(Reply::Gate),
+            Question::Gate { vip, order } => {
+                let done = self.order(vip, order).await;
+                if done.is_ok() {
+                    let vip = vip.map_or_else(|| "all".to_owned(), |vip| vip.to_string());
+                    tracing::info!(by = caller, vip, %order, "an order for the gates");
+                }
+                done.map(Reply::Gate)
+            }
         };
         reply.map_err(|error| crate::api::failure(&error))
     }

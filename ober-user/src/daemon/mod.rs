@@ -11,7 +11,7 @@
 //! reconcile, reconciled                         what was changed by hand is set right again and counted
 //! control, report, remaining, published         requests and answers; facts that are read without a lock
 //! summary, watchdog                             what the service manager hears
-//! offline, detach                               the same answers from the pins alone; everything taken out again
+//! offline, detach, connections                  the same answers from the pins alone; everything taken out again; clients
 //! ```
 //! A start loads or adopts the kernel half, takes over or starts the workers, puts services and rings in force, attaches, and
 //! only then resolves the lists again. A later configuration comes by the same steps ([`crate::plan`]), those that are needed.
@@ -21,6 +21,7 @@
 
 mod certificates;
 mod change;
+pub mod connections;
 mod control;
 mod detach;
 mod failed_course;

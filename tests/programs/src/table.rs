@@ -68,6 +68,7 @@ programs! {
     program SCONTROL { "scontrol", Debian("slurm-client"), Test, "`scontrol show hostnames`, which our hostlists must agree with", ["-V"] 1 }
     program BPFTOOL { "bpftool", Debian("bpftool"), Test, "takes a program off behind the daemon's back", ["version"] }
 
+    program JOURNALCTL { "journalctl", Debian("systemd"), Test, "`ober logs` becomes it", ["--version"] }
     program SYSTEMD_ANALYZE { "systemd-analyze", Debian("systemd"), Test, "reads the units of the package, and judges what they allow", ["--version"] }
 
     // Every machine has these, but for containers.

@@ -47,6 +47,7 @@ fn help_names_every_command_and_what_each_exit_status_means() {
         "2 wrong usage or bad configuration",
         "3 done, but some names",
         "4 `plan` found something to do",
+        "5 `start` or `restart` ended with a VIP that is not announced",
     ] {
         assert!(one_line.contains(meaning), "{meaning}\n{}", help.out);
     }
@@ -55,6 +56,25 @@ fn help_names_every_command_and_what_each_exit_status_means() {
     let acl = run(&["acl", "--help"]).out;
     for command in ["sync", "show", "check", "add", "remove", "watch"] {
         assert!(acl.contains(&format!("\n  {command} ")), "{command}\n{acl}");
+    }
+}
+
+#[test]
+fn messages_and_usage_have_the_word_that_was_typed() {
+    let node = Node::new("typed");
+    let mut config = String::new();
+    let args = node.args(&mut config, &["gate"]);
+    for (typed, word) in [
+        ("/usr/bin/ober", "ober"),
+        ("ober-user", "ober-user"),
+        ("/opt/ober-0.2", "ober-user"),
+    ] {
+        let failed = ober(&args).arg0(typed).output().unwrap();
+        let text = String::from_utf8(failed.stderr).unwrap();
+        assert!(text.contains(&format!("`{word} start`")), "{text}");
+        let misused = ober(&["stop", "--nothing"]).arg0(typed).output().unwrap();
+        let text = String::from_utf8(misused.stderr).unwrap();
+        assert!(text.contains(&format!("Usage: {word} stop ")), "{text}");
     }
 }
 

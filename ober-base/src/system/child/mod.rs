@@ -10,6 +10,8 @@
 //! of root   root                   PATH, LC_ALL     all                   no core
 //! tool      root                   none             none                  `confine::PROGRAM`
 //! ```
+//! [`become_program`] starts no child: a command becomes the program that shows what was asked for.
+//!
 //! An administrator's program is ended with everything it started: [`crate::system::command`].
 //!
 //! `confine` removes rights, `output` collects output, `tied` binds a child to a thread, `tree` ends what a program left behind,
@@ -195,6 +197,13 @@ impl Child {
     fn numbers(&self) -> Vec<RawFd> {
         self.handed.iter().map(AsRawFd::as_raw_fd).collect()
     }
+}
+
+/// This process becomes another program, with its arguments, environment, rights and terminal: for a command that is nothing
+/// but another program with other arguments. Returns only if that fails.
+#[expect(clippy::disallowed_methods, reason = "this is the starter")]
+pub fn become_program(program: &str, arguments: &[String]) -> io::Error {
+    Command::new(program).args(arguments).exec()
 }
 
 /// May this process start HAProxy so that it becomes another account in a root of its own?

@@ -36,6 +36,11 @@ const MOST: RawFd = 1 << 16;
 /// Exists where systemd is the manager of the machine: `sd_booted(3)`.
 const BOOTED: &str = "/run/systemd/system";
 
+/// Is systemd the manager of this machine?
+pub fn runs_this_machine() -> bool {
+    Path::new(BOOTED).is_dir()
+}
+
 /// The manager as the daemon knows it. Copies are the same manager; the default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Manager {
@@ -64,7 +69,7 @@ impl Manager {
         let descriptors = said.descriptors.into_iter().zip(FIRST..);
         let kept = descriptors.filter_map(|(name, number)| Some((name, own(number)?)));
         let notifier = Notifier::new(said.socket.as_deref());
-        let unit = (said.main && Path::new(BOOTED).is_dir())
+        let unit = (said.main && runs_this_machine())
             .then(|| file::kernel_text("/proc/self/cgroup").ok())
             .flatten()
             .and_then(|text| Unit::of(&text));

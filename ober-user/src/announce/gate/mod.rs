@@ -15,13 +15,13 @@
 //!
 //! `state`, `round` and `damping` belong to the machine; `plan` and `world` give it its facts and rounds; `ask`, `probe`,
 //! `backends` and `loopback` ask the workers; `watch` sees interfaces, addresses, programs and the disable file;
-//! `orders` keeps what an operator ordered; `shown` is what a gate shows.
+//! `orders` keeps what an operator ordered; `leaving` gives VIPs up for a stop; `shown` is what a gate shows.
 //!
 //! It never opens because nothing is known: facts that could not be asked for change nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -32,6 +32,7 @@ use crate::{
 mod ask;
 pub mod backends;
 mod damping;
+mod leaving;
 pub mod loopback;
 mod orders;
 pub mod plan;
@@ -87,6 +88,8 @@ pub enum Event {
     /// Does the disable file name this VIP?
     File(bool),
     Order(Order),
+    /// The daemon is about to be stopped, at the latest after this; `None`: it is not any more.
+    Leave(Option<Duration>),
     /// The answer to [`Action::Probe`].
     Probed {
         round: u64,
@@ -109,10 +112,16 @@ pub enum Action {
 }
 
 /// The orders in force.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is in force or not, whatever the others are"
+)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Orders {
     disabled: bool,
     draining: bool,
+    /// The daemon is about to be stopped.
+    leaving: bool,
     /// The disable file names this VIP, which no order undoes.
     file: bool,
 }
@@ -304,7 +313,7 @@ impl Gate {
         match self.settings.down {
             Down::Withdraw => self.withdraw(),
             // A VIP that drains is leaving already.
-            Down::Depreference | Down::GracefulShutdown if self.orders.draining => {}
+            Down::Depreference | Down::GracefulShutdown if self.orders.is_leaving() => {}
             Down::Depreference => (self.low, self.low_until) = (Standing::Depreferenced, None),
             Down::GracefulShutdown => self.take_leave(now),
         }
@@ -376,7 +385,7 @@ impl Gate {
         if self.closed() || self.low_until.is_some_and(|until| until <= now) {
             self.withdraw();
         }
-        let standing = match shown(self.health, self.closed(), self.orders.draining) {
+        let standing = match shown(self.health, self.closed(), self.orders.is_leaving()) {
             State::Disabled => Standing::Withdrawn,
             State::Up | State::Falling => Standing::Announced,
             State::Init | State::Rising | State::Down | State::Draining => self.low,
@@ -397,7 +406,7 @@ impl Gate {
     fn enter(&mut self, now: Instant) {
         let (from, to) = (
             self.state,
-            shown(self.health, self.closed(), self.orders.draining),
+            shown(self.health, self.closed(), self.orders.is_leaving()),
         );
         self.settled |= !matches!(to, State::Init | State::Rising);
         if from == to {
@@ -452,6 +461,7 @@ impl Machine for Gate {
             }
             Event::File(there) => self.orders.file = there,
             Event::Order(order) => self.order(now, order),
+            Event::Leave(within) => self.leave(now, within),
             Event::Probed { round, findings } => self.probed(now, round, &findings),
             Event::Configure { settings, workers } => {
                 (self.settings, self.workers) = (*settings, workers);

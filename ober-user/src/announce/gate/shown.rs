@@ -23,6 +23,7 @@ impl Gate {
             Orders { disabled: true, .. } => Reason::Ordered(Order::Disable),
             Orders { file: true, .. } => Reason::File,
             Orders { draining: true, .. } => Reason::Ordered(Order::Drain),
+            Orders { leaving: true, .. } => Reason::Leaving,
             Orders { .. } => self.cause.clone(),
         }
     }

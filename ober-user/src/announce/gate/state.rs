@@ -18,7 +18,7 @@ pub enum State {
     Down,
     /// By order, or by the disable file. Nothing is announced.
     Disabled,
-    /// By order. Announced with `GRACEFUL_SHUTDOWN` for a time, then not at all.
+    /// By order, or before a stop. Announced with `GRACEFUL_SHUTDOWN` for a time, then not at all.
     Draining,
 }
 
@@ -171,6 +171,8 @@ pub enum Reason {
     /// The probes of a round did not come back.
     Silent,
     Ordered(Order),
+    /// The daemon is about to be stopped.
+    Leaving,
     /// The disable file is there.
     File,
 }
@@ -193,6 +195,7 @@ impl Reason {
             Self::Lost => "lost",
             Self::Silent => "silent",
             Self::Ordered(_) => "order",
+            Self::Leaving => "stop",
             Self::File => "disable_file",
         }
     }
@@ -224,6 +227,7 @@ impl fmt::Display for Reason {
             Self::Lost => out.write_str(LOST),
             Self::Silent => out.write_str("the probes did not come back"),
             Self::Ordered(order) => write!(out, "ober-user {order}"),
+            Self::Leaving => out.write_str("the daemon is about to be stopped"),
             Self::File => out.write_str("disable file"),
         }
     }

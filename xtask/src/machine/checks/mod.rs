@@ -5,6 +5,7 @@ mod broken;
 mod firewalls;
 mod forms;
 mod install;
+mod life;
 mod reboot;
 mod remove;
 mod restart;
@@ -75,6 +76,34 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Serving,
         quick: false,
         run: broken::broken,
+    },
+    Check {
+        name: "ober-start",
+        law: "`ober start` refuses a broken file, waits until the VIPs are announced, and says which are not",
+        begin: Begin::Serving,
+        quick: false,
+        run: life::start,
+    },
+    Check {
+        name: "ober-stop",
+        law: "`ober stop` lets transfers end, ends on time, and leaves nothing that serves",
+        begin: Begin::Serving,
+        quick: false,
+        run: life::stop,
+    },
+    Check {
+        name: "ober-restart",
+        law: "`ober restart` refuses a broken file and costs no client a request",
+        begin: Begin::Serving,
+        quick: false,
+        run: life::restart,
+    },
+    Check {
+        name: "ober-logs",
+        law: "`ober logs` finds the daemon's lines by part and VIP",
+        begin: Begin::Serving,
+        quick: false,
+        run: life::logs,
     },
     Check {
         name: "remove",

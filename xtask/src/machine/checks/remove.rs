@@ -62,23 +62,38 @@ pub(super) fn nothing_is_left(node: &mut Node) -> Result<()> {
     Ok(())
 }
 
+/// What a daemon that serves has on the machine, each with a command that shows it.
+pub(super) const OF_OURS: &[(&str, &str)] = &[
+    ("processes", "pgrep -af '[o]ber-user|[h]aproxy -db'"),
+    (
+        "pins",
+        "find /sys/fs/bpf -mindepth 1 -type f | grep -v -E '/(maps|progs).debug$'",
+    ),
+    (
+        "programs on interfaces",
+        "ip link show | grep -E 'xdp|prog/'",
+    ),
+    ("VIPs", "ip address show | grep 10.77.9.1"),
+];
+
 /// No process of ours, nothing in the kernel, no address.
 pub(super) fn nothing_runs(node: &mut Node) -> Result<()> {
-    for (what, command) in [
-        ("processes", "pgrep -af '[o]ber-user|[h]aproxy -db'"),
+    none_left(node, OF_OURS)?;
+    let more = [
         (
             "pins",
             "find /sys/fs/bpf -mindepth 1 | grep -v -E '/(maps|progs).debug$'",
         ),
-        (
-            "programs on interfaces",
-            "ip link show | grep -E 'xdp|prog/'",
-        ),
-        ("VIPs", "ip address show | grep 10.77.9.1"),
         ("interfaces", "ip link show | grep ober-"),
         ("units", "systemctl list-units --plain --no-legend 'ober*'"),
         ("scopes", "ls -d /sys/fs/cgroup/ober* 2>/dev/null"),
-    ] {
+    ];
+    none_left(node, &more)
+}
+
+/// None of these commands shows anything.
+pub(super) fn none_left(node: &mut Node, what: &[(&str, &str)]) -> Result<()> {
+    for (what, command) in what {
         let left = node.ask(command)?.output;
         ensure!(left.trim().is_empty(), "{what} are left: {left}");
     }

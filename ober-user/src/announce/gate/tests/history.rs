@@ -33,6 +33,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop::bool::weighted(0.2).prop_map(Event::Lost),
         1 => prop::bool::weighted(0.2).prop_map(Event::File),
         2 => order.prop_map(Event::Order),
+        1 => prop::option::of((0..60_u64).prop_map(Duration::from_secs)).prop_map(Event::Leave),
     ];
     let answer = prop::option::weighted(0.9, prop::bool::weighted(0.9));
     prop_oneof![
@@ -75,12 +76,17 @@ fn rules() -> impl Strategy<Value = Settings> {
 }
 
 /// The facts as the test keeps them, in another form than the machine.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is in force or not, whatever the others are"
+)]
 #[derive(Debug)]
 struct Known {
     running: [bool; WORKERS],
     good: Vec<Fact>,
     disabled: bool,
     draining: bool,
+    leaving: bool,
     file: bool,
     /// Good rounds since the last hard fact that was bad.
     proofs: u32,
@@ -95,6 +101,7 @@ impl Known {
             good: vec![Fact::Runs],
             disabled: false,
             draining: false,
+            leaving: false,
             file: false,
             proofs: 0,
             stands: vec![],
@@ -113,6 +120,7 @@ impl Known {
             Event::Order(Order::Undrain) => self.draining = false,
             Event::Order(Order::Disable) => self.disabled = true,
             Event::Order(Order::Enable) => self.disabled = false,
+            Event::Leave(within) => self.leaving = within.is_some(),
             Event::Bfd(_) | Event::Lost(_) | Event::Probed { .. } | Event::Configure { .. } => {}
         }
     }
@@ -138,7 +146,8 @@ fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<()
     match bench.gate.standing() {
         Standing::Announced => {
             prop_assert!(known.proofs >= settings.rise, "announced without proof");
-            prop_assert!(!known.draining, "announced while it drains");
+            let leaves = known.draining || known.leaving;
+            prop_assert!(!leaves, "announced while it leaves");
         }
         Standing::Depreferenced => {
             prop_assert_eq!(settings.down, Down::Depreference);
@@ -162,7 +171,10 @@ fn check(known: &mut Known, bench: &mut Bench, settings: &Settings) -> Result<()
         advertised.last().copied().copied(),
         Some(bench.gate.standing())
     );
-    let shown = match (known.disabled || known.file, known.draining) {
+    let shown = match (
+        known.disabled || known.file,
+        known.draining || known.leaving,
+    ) {
         (true, _) => Some(State::Disabled),
         (false, true) => Some(State::Draining),
         (false, false) => None,
@@ -256,6 +268,7 @@ proptest! {
         bench.on(Event::File(false));
         bench.order(Order::Enable);
         bench.order(Order::Undrain);
+        bench.on(Event::Leave(None));
         let patience = bench.now + settings.hold_max + Duration::from_secs(5);
         while bench.now < patience {
             bench.rounds(1, true);

@@ -1,4 +1,7 @@
 //! The world of the gates: one task for each VIP runs its machine, has the workers asked and reports the VIP's standing.
+//! `ordered` passes on what operators order.
+
+mod ordered;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,7 +18,7 @@ use tokio::{
 };
 
 use super::{
-    Action, Error, Event, Fact, Gate, Order, Plan, Standing, State,
+    Action, Error, Event, Fact, Gate, Plan, Standing, State,
     ask::{Ask, Flights},
     orders::{Kept, Orders},
     probe::Question,
@@ -144,8 +147,8 @@ enum Note {
     Happened(Event),
     /// Another configuration, with the question to ask from now on.
     Configure(Arc<Ask>, Event),
-    /// Answered once it is in force.
-    Order(Order, oneshot::Sender<()>),
+    /// An order, or a stop to come; answered once it is in force.
+    Order(Event, oneshot::Sender<()>),
     /// The VIP is no longer configured: the gate withdraws it and ends.
     Leave,
 }
@@ -168,6 +171,8 @@ impl fmt::Debug for Handle {
 struct Gates {
     stand: Arc<Stand>,
     orders: Orders,
+    /// What each caller that is about to stop the daemon allows itself.
+    leaving: Vec<Duration>,
     known: Known,
     flights: Arc<Flights>,
     running: BTreeMap<IpAddr, Running>,
@@ -202,6 +207,7 @@ pub fn start(
     let mut gates = Gates {
         stand: Arc::new(stand),
         orders: kept.orders().clone(),
+        leaving: Vec::new(),
         known: Known::default(),
         flights: Arc::default(),
         running: BTreeMap::new(),
@@ -253,37 +259,6 @@ impl Handle {
             }
         }
         Ok(())
-    }
-
-    /// Drains, undrains, disables or enables a VIP, or all. The order is in force before it is written to the state directory,
-    /// so that a slow disk does not delay it. Returns after the write, with the gates concerned, which say whether the order
-    /// was kept.
-    pub async fn order(&self, vip: Option<IpAddr>, order: Order) -> Result<Vec<View>, Error> {
-        let answers = {
-            let mut gates = self.lock();
-            let known: Vec<IpAddr> = gates.running.keys().copied().collect();
-            let vips = match vip {
-                Some(vip) if known.contains(&vip) => vec![vip],
-                Some(vip) => return Err(Error::Unknown { order, vip, known }),
-                None => known,
-            };
-            for vip in &vips {
-                gates.orders.note(*vip, order);
-            }
-            let ask = |vip| Some((vip, gates.running.get(&vip)?.order(order)));
-            vips.into_iter().filter_map(ask).collect::<Vec<_>>()
-        };
-        let mut concerned = BTreeSet::new();
-        for (vip, answer) in answers {
-            if answer.await.is_err() {
-                return Err(Error::Ended { order, vip });
-            }
-            concerned.insert(vip);
-        }
-        self.keep();
-        let mut views = self.views();
-        views.retain(|view| concerned.contains(&view.vip));
-        Ok(views)
     }
 
     /// The status of every gate, by VIP.
@@ -391,7 +366,11 @@ impl Gates {
             seen,
             task,
         };
-        for event in orders.chain(facts) {
+        let leaving = self
+            .leaving
+            .last()
+            .map(|within| Event::Leave(Some(*within)));
+        for event in orders.chain(leaving).chain(facts) {
             gate.send(Note::Happened(event));
         }
         gate
@@ -404,9 +383,9 @@ impl Running {
         self.notes.send(note).unwrap_or_default();
     }
 
-    fn order(&self, order: Order) -> oneshot::Receiver<()> {
+    fn order(&self, event: Event) -> oneshot::Receiver<()> {
         let (answer, answered) = oneshot::channel();
-        self.send(Note::Order(order, answer));
+        self.send(Note::Order(event, answer));
         answered
     }
 }
@@ -433,9 +412,9 @@ impl World<Gate> for GateWorld {
                 self.ask = ask;
                 Some(event)
             }
-            Note::Order(order, answer) => {
+            Note::Order(event, answer) => {
                 self.answers.push(answer);
-                Some(Event::Order(order))
+                Some(event)
             }
             Note::Leave => {
                 if self.status.borrow().standing() != Standing::Withdrawn {

@@ -1,0 +1,254 @@
+//! `stop`: gives the VIPs up, waits for connections, has systemd stop the daemon, and takes workers and programs away.
+
+use std::{net::IpAddr, path::Path, time::Duration};
+
+use clap::Args;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::{
+    Error, Json, Outcome,
+    client::{self, Line},
+    countdown::Countdown,
+    detach,
+    instance::Instance,
+    screen::{Screen, Tone, many, note, warn},
+    unit::{self, Service, UnitName, require_systemd},
+};
+use crate::{
+    api::{Reply, Stream},
+    config::Config,
+    daemon::{self, Detached, connections},
+    haproxy::Left,
+    machine::drive,
+    protocols::vrrp::configured::Vrrp,
+    system::privilege,
+};
+
+const AFTER: &str = "Neighbours are asked to prefer other nodes (BGP's community GRACEFUL_SHUTDOWN, VRRP's priority 0), and \
+connections may end until the time is over. A connection whose packets now reach another node is cut, since that node does \
+not know it. What --drain ordered is kept nowhere: when the command is ended before, the VIPs are announced again. The unit \
+stays enabled: the daemon starts again with the machine, unless `systemctl disable` says otherwise. Exit status: 0 stopped; 1 \
+failed; 2 wrong usage or bad configuration.";
+
+const INSTEAD: &str = "end the daemon with SIGTERM, then `ober-user detach`";
+
+/// Between two counts of the connections.
+const PACE: Duration = Duration::from_millis(500);
+/// For so long there must be no connection: neighbours need a moment to follow, and clients come meanwhile.
+const QUIET: Duration = Duration::from_secs(2);
+
+#[derive(Debug, Args)]
+#[command(after_help = AFTER)]
+pub(super) struct Stop {
+    /// How long connections may take to end; a bare number counts seconds
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = detach::time)]
+    drain: Duration,
+    /// Wait for no connection: all of them are cut
+    #[arg(long, conflicts_with = "drain")]
+    force: bool,
+    #[command(flatten)]
+    unit: UnitName,
+    #[command(flatten)]
+    json: Json,
+}
+
+/// The answer in JSON.
+#[derive(Debug, Serialize)]
+struct Stopped {
+    unit: String,
+    /// Did the daemon give its VIPs up before it was stopped?
+    given_up: bool,
+    /// Connections that were there when the time was over, and are cut; `null`: the kernel did not say.
+    left: Option<usize>,
+    workers: usize,
+    /// Addresses that were taken off this node.
+    vips: Vec<IpAddr>,
+}
+
+impl Stop {
+    pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
+        require_systemd("stop the daemon", INSTEAD)?;
+        let service = self.unit.service(path)?;
+        privilege::require(&privilege::DATA_PLANE)?;
+        let instance = Instance::find(path).await?;
+        let config = instance.config().await?;
+        let drain = if self.force {
+            Duration::ZERO
+        } else {
+            self.drain
+        };
+        let mut countdown = Countdown::begin(drive::now() + drain);
+        let mut leaving = None;
+        if !drain.is_zero() && attracts(config) {
+            leaving = give_up(&instance, config, drain).await;
+        }
+        if leaving.is_some() {
+            until_quiet(config, &mut countdown).await;
+        }
+        let before = connections::count(config).await;
+        stop(&service, &instance, &countdown).await?;
+        let given_up = leaving.take().is_some();
+        let detached = take_away(config, &mut countdown).await;
+        let is_over = countdown.left().is_zero();
+        let last = countdown.end();
+        let Detached { vips, workers } = detached?;
+        let left = match (given_up || drain.is_zero(), is_over) {
+            (true, _) => before,
+            (false, true) => last,
+            (false, false) => Some(0),
+        };
+        let stopped = Stopped {
+            unit: service.unit,
+            given_up,
+            left,
+            workers,
+            vips,
+        };
+        if self.json.json {
+            screen.json(&stopped)?;
+        } else {
+            stopped.show(instance.name(), screen)?;
+        }
+        Ok(Outcome::Done)
+    }
+}
+
+impl Stopped {
+    fn show(&self, instance: &str, screen: &mut Screen) -> Result<(), Error> {
+        screen.line(format_args!(
+            "instance {instance}: {} stopped, {} dismissed, programs and pins removed",
+            self.unit,
+            many(self.workers, "worker")
+        ))?;
+        for vip in &self.vips {
+            screen.line(format_args!("VIP {vip} removed"))?;
+        }
+        let words = match self.left {
+            Some(0) => return Ok(()),
+            Some(left) => format!(
+                "{} left when the time was over: cut",
+                many(left, "connection")
+            ),
+            None => "the kernel does not say how many connections were cut".to_owned(),
+        };
+        let words = screen.paint(words, Tone::Bad);
+        Ok(screen.line(words)?)
+    }
+}
+
+/// Does a protocol bring clients here, which may bring them elsewhere?
+fn attracts(config: &Config) -> bool {
+    config.bgp.is_some() || config.vrrp.is_some()
+}
+
+/// Has the daemon give every VIP up, for as long as the connection to it is open. A daemon that cannot is stopped all the same.
+async fn give_up(instance: &Instance, config: &Config, drain: Duration) -> Option<Line> {
+    match ask(instance, drain).await {
+        Ok(line) => {
+            let shared = config.vrrp.iter().flat_map(Vrrp::vips).count();
+            let at_once = match shared {
+                0 => String::new(),
+                _ => "; those of VRRP are cut at once, since another node takes the VIP".to_owned(),
+            };
+            note(format_args!(
+                "neighbours are asked to prefer other nodes; connections that reach another node now are cut{at_once}"
+            ));
+            Some(line)
+        }
+        Err(why) => {
+            warn(format_args!(
+                "the VIPs are not given up before the stop: {why}"
+            ));
+            None
+        }
+    }
+}
+
+async fn ask(instance: &Instance, drain: Duration) -> Result<Line, String> {
+    let line = instance
+        .connect()
+        .await
+        .map_err(|error| error.to_string())?;
+    let mut line = line.ok_or("no daemon answers")?;
+    let seconds = drain.as_secs().max(1);
+    let asked = line.begin(&Stream::Leave { seconds }).await;
+    match asked.map_err(|error| error.to_string())? {
+        Ok(Reply::Gate(_)) => Ok(line),
+        Ok(_) => Err(client::Error::Astray.to_string()),
+        Err(failure) => Err(failure.message),
+    }
+}
+
+/// Waits until no client is connected, or the time is over.
+async fn until_quiet(config: &Config, countdown: &mut Countdown) {
+    let mut quiet_since = None;
+    loop {
+        let count = connections::count(config).await;
+        let now = drive::now();
+        countdown.show(count);
+        let since = (count == Some(0)).then(|| quiet_since.unwrap_or(now));
+        let is_quiet = since.is_some_and(|since| now.saturating_duration_since(since) >= QUIET);
+        if is_quiet || countdown.left().is_zero() {
+            return;
+        }
+        quiet_since = since;
+        sleep(PACE.min(countdown.left())).await;
+    }
+}
+
+/// Has systemd stop the unit. Where no daemon answers, a unit that cannot be stopped is no reason to leave the rest.
+async fn stop(service: &Service, instance: &Instance, countdown: &Countdown) -> Result<(), Error> {
+    countdown.say(format!("systemctl stop {}", service.unit));
+    let done = service.order(&["stop"]).await;
+    let is_there = !matches!(instance.connect().await, Ok(None));
+    match done {
+        Ok(()) if is_there => Err(unit::Error::Another {
+            instance: instance.name().to_owned(),
+            unit: service.unit.clone(),
+        }
+        .into()),
+        Ok(()) => Ok(()),
+        Err(error) if is_there => Err(error.into()),
+        Err(error) => {
+            warn(format_args!("{error}; no daemon answers, going on"));
+            Ok(())
+        }
+    }
+}
+
+/// Dismisses the workers, which may finish for what is left of the time, and takes programs, pins and VIPs away.
+async fn take_away(config: &Config, countdown: &mut Countdown) -> Result<Detached, Error> {
+    let left = countdown.left();
+    let tell = |left: Left| countdown.show(left.connections);
+    let detached = daemon::detach(config, left, tell).await;
+    detached.map_err(Error::Daemon)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::screen::tests::Paper;
+
+    #[test]
+    fn connections_that_were_cut_are_said() {
+        let said = |left| {
+            let stopped = Stopped {
+                unit: "ober.service".to_owned(),
+                given_up: true,
+                left,
+                workers: 1,
+                vips: vec![[192, 0, 2, 10].into()],
+            };
+            let paper = Paper::default();
+            let mut screen = Screen::plain(paper.clone());
+            stopped.show("main", &mut screen).unwrap();
+            paper.text()
+        };
+        let whole = "instance main: ober.service stopped, 1 worker dismissed, programs and pins removed\nVIP 192.0.2.10 removed\n";
+        assert_eq!(said(Some(0)), whole);
+        let cut = format!("{whole}3 connections left when the time was over: cut\n");
+        assert_eq!(said(Some(3)), cut);
+        assert!(said(None).ends_with("does not say how many connections were cut\n"));
+    }
+}
