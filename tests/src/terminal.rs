@@ -35,7 +35,7 @@ pub fn open() -> io::Result<(File, OwnedFd)> {
 }
 
 /// How long a program may take to write what a person waits for.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A program at a terminal, with a person who reads and types.
 pub struct Session {

@@ -23,8 +23,8 @@ const STDIN: &str = "-";
 #[derive(Debug, Args)]
 pub(super) struct Answers {
     /// A TOML with the same keys as ober.toml, whose values are taken over; `-`: standard input
-    #[arg(long, value_name = "FILE")]
-    answers: Option<PathBuf>,
+    #[arg(long = "answers", value_name = "FILE")]
+    file: Option<PathBuf>,
     /// Give one key a value; may be repeated
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<Setting>,
@@ -56,7 +56,7 @@ impl FromStr for Setting {
 
 impl Answers {
     pub(super) fn are_given(&self) -> bool {
-        self.answers.is_some() || !self.set.is_empty() || !self.unset.is_empty()
+        self.file.is_some() || !self.set.is_empty() || !self.unset.is_empty()
     }
 
     /// The text of the main file with these answers.
@@ -70,7 +70,7 @@ impl Answers {
                 return Err(Error::Usage(words));
             }
         }
-        if let Some(path) = &self.answers {
+        if let Some(path) = &self.file {
             document.merge(&read(path)?).map_err(refused)?;
         }
         for Setting { key, value } in &self.set {

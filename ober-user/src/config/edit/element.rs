@@ -80,18 +80,17 @@ pub(super) fn open<'i, 'p>(
         asked: parts.join("."),
         known: names.iter().flatten().cloned().collect(),
     };
-    let (index, used) = match find(&names, parts) {
-        Some(found) => found,
-        None => {
-            let key = identifies(called).ok_or_else(missing)?;
-            let (value, used) = identity(key, parts).ok_or_else(missing)?;
-            let index = push(list);
-            let table = list.get_mut(index).and_then(Item::as_table_like_mut);
-            if let Some(table) = table {
-                table.insert(key, Item::Value(value));
-            }
-            (index, used)
+    let (index, used) = if let Some(found) = find(&names, parts) {
+        found
+    } else {
+        let key = identifies(called).ok_or_else(missing)?;
+        let (value, used) = identity(key, parts).ok_or_else(missing)?;
+        let index = push(list);
+        let table = list.get_mut(index).and_then(Item::as_table_like_mut);
+        if let Some(table) = table {
+            table.insert(key, Item::Value(value));
         }
+        (index, used)
     };
     let rest = parts.get(used..).unwrap_or_default();
     let element = list.get_mut(index).ok_or_else(missing)?;

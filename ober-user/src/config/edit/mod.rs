@@ -63,7 +63,7 @@ const BOM: char = '\u{feff}';
 pub struct Document {
     /// The text before the edits.
     written: String,
-    document: DocumentMut,
+    tree: DocumentMut,
     /// Keys at the top before the edits.
     top: Vec<String>,
     edited: bool,
@@ -76,11 +76,11 @@ impl Document {
         if crlf > 0 && crlf < lf {
             return Err(Error::LineEnds);
         }
-        let document: DocumentMut = plain.parse().map_err(notation)?;
+        let tree: DocumentMut = plain.parse().map_err(notation)?;
         Ok(Self {
             written: text.to_owned(),
-            top: document.iter().map(|(name, _)| name.to_owned()).collect(),
-            document,
+            top: tree.iter().map(|(name, _)| name.to_owned()).collect(),
+            tree,
             edited: false,
         })
     }
@@ -92,16 +92,16 @@ impl Document {
 
     /// Gives every key of the answers its value.
     pub fn merge(&mut self, answers: &Self) -> Result<(), Error> {
-        self.change(|root| merge::all(root, answers.document.as_item()))
+        self.change(|root| merge::all(root, answers.tree.as_item()))
     }
 
     /// Removes a key with its value, or a table with all below it, and the comment directly above; `false`: it is not there.
     pub fn unset(&mut self, key: &Key) -> Result<bool, Error> {
-        if !remove::mark(self.document.as_item_mut(), key.parts()) {
+        if !remove::mark(self.tree.as_item_mut(), key.parts()) {
             return Ok(false);
         }
         let text = remove::without_marked(&self.rendered());
-        self.document = text.parse().map_err(notation)?;
+        self.tree = text.parse().map_err(notation)?;
         self.edited = true;
         Ok(true)
     }
@@ -124,14 +124,14 @@ impl Document {
     }
 
     fn change(&mut self, edit: impl FnOnce(&mut Item) -> Result<bool, Error>) -> Result<(), Error> {
-        self.edited |= edit(self.document.as_item_mut())?;
+        self.edited |= edit(self.tree.as_item_mut())?;
         Ok(())
     }
 
     fn rendered(&self) -> String {
-        let mut document = self.document.clone();
-        last::settle(&mut document, &self.top);
-        document.to_string()
+        let mut tree = self.tree.clone();
+        last::settle(&mut tree, &self.top);
+        tree.to_string()
     }
 }
 

@@ -65,7 +65,8 @@ fn whole(item: &mut Item) {
 }
 
 fn header(table: &mut Table) {
-    if !table.is_dotted() && !(table.is_implicit() && table.get_values().is_empty()) {
+    let hidden = table.is_implicit() && table.get_values().is_empty();
+    if !(table.is_dotted() || hidden) {
         table.decor_mut().set_suffix(format!(" # {MARK}"));
     }
     table.iter_mut().for_each(|(_, item)| whole(item));
