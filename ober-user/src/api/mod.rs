@@ -58,6 +58,9 @@ pub enum Question {
     Apply {
         of: Text,
         note: Option<String>,
+        /// The fingerprint of the main file that this replaces; `None`: whatever is there.
+        #[serde(default)]
+        over: Option<String>,
     },
     /// Drains, undrains, disables or enables a VIP; without one, all.
     Gate {

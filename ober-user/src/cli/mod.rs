@@ -9,6 +9,7 @@
 //! start, stop, restart  the daemon by its unit: unit is what systemd is asked, announced and countdown what is waited for
 //! acl/, plan, reload    change lists, servers, the configuration (`plan` has `apply` and `rollback` too)
 //! test, doctor, findings, validate, flow, hostlist, detach   work in this process
+//! config/               other values in the configuration: asked, given or edited; then `plan` and `apply`
 //! host                  `bootstrap`, which changes this machine and no daemon
 //! logs, journal         the daemon's log in the journal: shown, and written
 //! shell                 completions, manual pages, the schema
@@ -22,6 +23,7 @@ mod bfd;
 mod bgp;
 mod certificates;
 pub mod client;
+mod config;
 mod countdown;
 mod counters;
 mod detach;
@@ -59,15 +61,15 @@ use tracing_subscriber::{
     EnvFilter, Layer as _, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
 
-use crate::{announce::gate::Order, config, system::text::OneLine};
+use crate::{announce::gate::Order, config as configuration, system::text::OneLine};
 pub use error::Error;
 use journal::{Journal, Native};
 use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
 every VIP down or disabled; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap --dry-run`; 5 `start` or `restart` ended with \
-a VIP that is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
+configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap` or `config` with `--dry-run`; \
+5 `start` or `restart` ended with a VIP that is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -81,7 +83,7 @@ pub struct Ober {
         env = "OBER_CONFIG",
         hide_env_values = true,
         value_name = "FILE",
-        default_value = config::MAIN
+        default_value = configuration::MAIN
     )]
     config: PathBuf,
     #[command(subcommand)]
@@ -146,6 +148,8 @@ enum Command {
     Test(test::Test),
     /// Look at what this machine must have and should have; changes nothing
     Doctor(Json),
+    /// Ask for what only you can know, and put it into the configuration; with answers given, nothing is asked
+    Config(config::Config),
     /// Make this machine what it should be, part by part: settings, queueing, accounts, ...
     ///
     /// What is there before a change is recorded in /var/lib/ober/bootstrap.json; `--undo` puts it back. A file of the administrator
@@ -227,6 +231,7 @@ impl Ober {
             Command::Vrrp(json) => wait(vrrp::run(&path, json, screen)),
             Command::Test(test) => wait_with("error", test.run(&path, screen)),
             Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
+            Command::Config(config) => wait(config.run(&path, screen)),
             Command::Bootstrap(bootstrap) => wait(bootstrap.run(&path, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),

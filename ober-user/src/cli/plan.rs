@@ -11,7 +11,7 @@ use super::{
     screen::{Screen, Tone},
 };
 use crate::{
-    api::{Question, Reply, Text},
+    api::{Question, Reloaded, Reply, Text},
     backends::InForce,
     config::{Config, Env, File, Location, Texts},
     haproxy,
@@ -71,20 +71,11 @@ impl Show {
             None => text(self.file).await?,
         };
         let at = locate(path, &of).await?;
-        let plan = match client::ask_at(&at, Question::Plan { of: of.clone() }).await {
-            Ok(Reply::Plan(plan)) => plan,
-            Ok(_) => return Err(client::Error::Astray.into()),
-            Err(Error::Client(client::Error::NotRunning { .. })) => {
-                if !self.json.json {
-                    screen.line("no daemon runs: this is what a start would do")?;
-                }
-                of_a_start(path, of).await?
-            }
-            Err(error) => return Err(error),
-        };
+        let (plan, whose) = preview(Some(&at), path, of).await?;
         if self.json.json {
             screen.json(&plan)?;
         } else {
+            whose.say(screen)?;
             show(&plan, screen)?;
         }
         Ok(if plan.is_empty() {
@@ -122,16 +113,64 @@ async fn apply(
     screen: &mut Screen,
 ) -> Result<Outcome, Error> {
     let at = locate(path, &of).await?;
-    let note = why.note;
-    let Reply::Reloaded(done) = client::ask_at(&at, Question::Apply { of, note }).await? else {
-        return Err(client::Error::Astray.into());
-    };
+    let done = put_in_force(&at, of, why.note, None).await?;
     if why.json.json {
         screen.json(&done)?;
     } else {
         show(&done.plan, screen)?;
     }
     reload::ended(&done, why.json, screen)
+}
+
+/// Has the daemon put a text in force. `over`: the fingerprint of the main file that it may replace.
+pub(super) async fn put_in_force(
+    at: &Location,
+    of: Text,
+    note: Option<String>,
+    over: Option<String>,
+) -> Result<Reloaded, Error> {
+    match client::ask_at(at, Question::Apply { of, note, over }).await? {
+        Reply::Reloaded(done) => Ok(done),
+        _ => Err(client::Error::Astray.into()),
+    }
+}
+
+/// Whose plan it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Of a daemon that runs.
+    Daemons,
+    /// Of a start: no daemon runs.
+    Starts,
+}
+
+impl Whose {
+    pub(super) fn say(self, screen: &mut Screen) -> Result<(), Error> {
+        if self == Self::Starts {
+            screen.line("no daemon runs: this is what a start would do")?;
+        }
+        Ok(())
+    }
+}
+
+/// The plan of putting a text in force, of the daemon at this place if one runs.
+pub(super) async fn preview(
+    at: Option<&Location>,
+    path: &std::path::Path,
+    of: Text,
+) -> Result<(Plan, Whose), Error> {
+    let asked = match at {
+        Some(at) => client::ask_at(at, Question::Plan { of: of.clone() }).await,
+        None => return Ok((of_a_start(path, of).await?, Whose::Starts)),
+    };
+    match asked {
+        Ok(Reply::Plan(plan)) => Ok((plan, Whose::Daemons)),
+        Ok(_) => Err(client::Error::Astray.into()),
+        Err(Error::Client(client::Error::NotRunning { .. })) => {
+            Ok((of_a_start(path, of).await?, Whose::Starts))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// For a snapshot a mistake in the files on disk is worth a warning only; in every other case the daemon reports it.

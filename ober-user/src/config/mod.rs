@@ -7,6 +7,7 @@
 //! load       the whole way            location   the directories of an instance, even when its files have mistakes
 //! paths      every file and directory of an instance
 //! remarks    allowed but unwise       schema     the JSON schema        vip_port   every VIP and port of the services
+//! edit/      a text with other values, in which everything else stays as it was written
 //! ```
 //! It never writes a file, never asks the network and never starts a program.
 
@@ -38,7 +39,7 @@ pub use self::{
     text::{
         env::Env,
         error::{Error, Excerpt, Problem, Report},
-        files::{File, Texts},
+        files::{File, Texts, fingerprint, further},
         keys::{Difference, Keys, without_secrets},
         notation::{Rate, period},
     },
@@ -46,6 +47,7 @@ pub use self::{
 };
 
 mod assemble;
+pub mod edit;
 mod judge;
 mod load;
 mod location;

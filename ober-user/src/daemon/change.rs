@@ -115,15 +115,22 @@ impl Daemon {
         Ok(prepared.plan)
     }
 
-    /// Puts a text in force, or changes nothing and says why.
-    pub(super) async fn change(&self, text: &Text, mut origin: Origin) -> anyhow::Result<Reloaded> {
+    /// Puts a text in force, or changes nothing and says why. `over`: the fingerprint of the main file that it may replace.
+    pub(super) async fn change(
+        &self,
+        text: &Text,
+        over: Option<String>,
+        mut origin: Origin,
+    ) -> anyhow::Result<Reloaded> {
         let (written, of) = Box::pin(self.written(text)).await?;
         origin.of = of;
         let (prepared, mut held) = Box::pin(self.prepare_and_hold(written)).await?;
         let _reload = self.manager.notifier.reload();
         let files = match text {
             Text::Own => Files::default(),
-            Text::File(_) | Text::Snapshot(_) => Files::prepare(&self.path, &prepared.written)?,
+            Text::File(_) | Text::Snapshot(_) => {
+                Files::prepare(&self.path, &prepared.written)?.over(&self.path, over)?
+            }
         };
         let (plan, report) = Box::pin(self.perform(prepared, files, &mut held)).await?;
         // While the locks are held, so that no other change comes first.

@@ -203,16 +203,17 @@ impl Daemon {
             }
             Question::Reload => {
                 let origin = origin(Reason::Reload, None);
-                self.change(&Text::Own, origin).await.map(Reply::Reloaded)
+                let done = self.change(&Text::Own, None, origin).await;
+                done.map(Reply::Reloaded)
             }
             Question::RestartWorkers => Ok(Reply::Restarted(self.restart_workers(caller).await)),
             Question::Plan { of } => self.plan(&of).await.map(Reply::Plan),
-            Question::Apply { of, note } => {
+            Question::Apply { of, note, over } => {
                 let reason = match of {
                     Text::Own | Text::File(_) => Reason::Apply,
                     Text::Snapshot(_) => Reason::Rollback,
                 };
-                let done = self.change(&of, origin(reason, note)).await;
+                let done = self.change(&of, over, origin(reason, note)).await;
                 done.map(Reply::Reloaded)
             }
             Question::Gate { vip, order } => {

@@ -6,10 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 
 use crate::{
-    config::{File, Texts},
+    config::{File, Texts, fingerprint},
     system::{
         file,
         store::{self, Batch, Kind, Pending, Placed},
@@ -28,9 +28,52 @@ pub(super) struct Files {
     gone: Vec<PathBuf>,
     /// The main file, placed last: a node that loses power before has the old one.
     main: Vec<Pending>,
+    /// `None`: whatever is in the place of the main file is replaced.
+    expected: Option<Expected>,
+}
+
+/// The main file as the caller read it.
+#[derive(Debug)]
+struct Expected {
+    place: PathBuf,
+    fingerprint: String,
+}
+
+impl Expected {
+    fn check(&self) -> anyhow::Result<()> {
+        let there = match file::read(&self.place, file::Kind::Configuration) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            read => read,
+        };
+        let there = there.with_context(|| format!("read {}", self.place.display()))?;
+        ensure!(
+            fingerprint(&there) == self.fingerprint,
+            "replace {}: somebody has changed it since it was read, so it stays as it is now; look at it and begin again",
+            self.place.display()
+        );
+        Ok(())
+    }
+}
+
+/// Puts a main file in its place, for a command while no daemon runs. `over`: the fingerprint of what it may replace.
+pub fn write_main(main: &Path, file: &File, over: String) -> anyhow::Result<()> {
+    let files = Files {
+        main: replace(main, file)?,
+        ..Files::default()
+    };
+    files.over(main, Some(over))?.place()?.keep();
+    Ok(())
 }
 
 impl Files {
+    /// The main file is replaced only if it has this fingerprint, now and when it is replaced.
+    pub(super) fn over(mut self, main: &Path, fingerprint: Option<String>) -> anyhow::Result<Self> {
+        let place = main.to_owned();
+        self.expected = fingerprint.map(|fingerprint| Expected { place, fingerprint });
+        self.expected.as_ref().map_or(Ok(()), Expected::check)?;
+        Ok(self)
+    }
+
     /// Writes each file that differs beside its place, and a copy of the one it replaces.
     pub(super) fn prepare(main: &Path, written: &Texts) -> anyhow::Result<Self> {
         let place = |file: &File| match file.path.file_name() {
@@ -62,6 +105,7 @@ impl Files {
             let aside = Aside::put(path)?;
             replaced.gone.push(aside);
         }
+        self.expected.as_ref().map_or(Ok(()), Expected::check)?;
         replaced.main = Some(Batch::from(self.main).place()?);
         Ok(replaced)
     }

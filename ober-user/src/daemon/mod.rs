@@ -73,6 +73,7 @@ use watchdog::{Watchdog, Watched};
 
 use fallback::Provenance;
 pub use fallback::in_force_last;
+pub use files::write_main;
 
 use crate::{
     announce::{Announcer, gate},
@@ -212,7 +213,7 @@ pub async fn run(path: &Path, strictness: Strictness, manager: Manager) -> anyho
             _ = interrupt.recv() => break,
             _ = hangup.recv() => {
                 let origin = Origin::of(Reason::Sighup);
-                if let Err(error) = daemon.change(&Text::Own, origin).await {
+                if let Err(error) = daemon.change(&Text::Own, None, origin).await {
                     tracing::error!(%error, "reload: nothing was changed");
                 }
             }

@@ -67,7 +67,7 @@ pub(super) async fn complete(daemon: Arc<Daemon>) {
             continue;
         }
         let origin = Origin::of(Reason::Start);
-        match daemon.change(&Text::Own, origin).await {
+        match daemon.change(&Text::Own, None, origin).await {
             Ok(_) => tracing::info!(
                 "what was missing at the start is there: nothing goes without it any more"
             ),

@@ -7,6 +7,7 @@
 )]
 
 mod bad_input;
+mod config;
 mod fake_daemon;
 mod pins;
 mod slow;

@@ -70,7 +70,13 @@ const VIP: &str = "10.77.9.1";
 const EXPLAIN: &[&str] = &["flow", "explain", "192.0.2.99:4000", "10.77.9.1:80"];
 
 /// Commands about the files themselves.
-const ABOUT: &[&[&str]] = &[&["validate"], &["reload"], &["plan"], &["apply"]];
+const ABOUT: &[&[&str]] = &[
+    &["validate"],
+    &["reload"],
+    &["plan"],
+    &["apply"],
+    &["config", "--set", "gate.rise=3"],
+];
 
 /// A change of the main file, and words of the message about it.
 struct Day {

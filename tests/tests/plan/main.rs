@@ -30,6 +30,7 @@ use ober_user::{
 };
 use serde_json::Value;
 
+mod config;
 mod late;
 
 const PATH: &str = "/plan/object";

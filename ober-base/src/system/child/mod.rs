@@ -9,16 +9,19 @@
 //! program   `user`, else nobody    PATH, a secret   none                  `confine::PROGRAM`
 //! of root   root                   PATH, LC_ALL     all                   no core
 //! tool      root                   none             none                  `confine::PROGRAM`
+//! editor    as the command         as the command   as the command        as the command
 //! ```
 //! [`become_program`] starts no child: a command becomes the program that shows what was asked for.
 //!
 //! An administrator's program is ended with everything it started: [`crate::system::command`].
 //!
+//! The editor is a command's, never the daemon's: `interactive` gives it the terminal of the person who typed the command.
 //! `confine` removes rights, `output` collects output, `tied` binds a child to a thread, `tree` ends what a program left behind,
 //! `process` holds a process by its pidfd. A child never gets a variable, a descriptor or a right that this table does not give
 //! its kind.
 
 mod confine;
+mod interactive;
 pub mod output;
 pub mod process;
 mod tied;
@@ -40,6 +43,7 @@ use std::{
 
 use nix::sched::CpuSet;
 
+pub use self::interactive::interactive;
 use self::{
     confine::{Capabilities, Confined, Limit},
     process::{Pid, Process},

@@ -108,7 +108,7 @@ fn an_unreadable_configuration_is_named_with_the_remedy() {
     assert_eq!(
         directory.load().unwrap_err(),
         "read configuration @/ober.toml: No such file or directory (os error 2); \
-         create it (config/ober.example.toml shows every key) or name another file"
+         `ober-user config` makes it (`ober-user config example` shows every key); or name another file"
     );
     fs::write(directory.path("ober.toml"), [0xff, 0xfe]).unwrap();
     assert!(

@@ -51,7 +51,7 @@ impl Error {
 fn advice(error: &io::Error, path: &Path) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "create it (config/ober.example.toml shows every key) or name another file".to_owned()
+            "`ober-user config` makes it (`ober-user config example` shows every key); or name another file".to_owned()
         }
         io::ErrorKind::PermissionDenied => "run as root or let this user read it".to_owned(),
         io::ErrorKind::InvalidData => "it must be UTF-8 text".to_owned(),

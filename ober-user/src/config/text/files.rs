@@ -45,6 +45,11 @@ pub struct File {
 }
 
 impl File {
+    /// A fingerprint of the text.
+    pub fn fingerprint(&self) -> String {
+        fingerprint(self.text.as_bytes())
+    }
+
     /// Reads one file.
     pub fn read(path: &Path) -> Result<Self, Error> {
         trusted(path)?;
@@ -62,6 +67,11 @@ impl File {
             source,
         })
     }
+}
+
+/// A fingerprint of the bytes of a file; a file that is not there counts as an empty one.
+pub fn fingerprint(bytes: &[u8]) -> String {
+    format!("{:016x}", hash::fnv1a(bytes.iter().copied()))
 }
 
 /// An account that may write the file decides which programs the daemon runs, so not every account may.
@@ -98,6 +108,16 @@ impl Texts {
         let file = tree::read(&sources, env).map_err(invalid)?;
         let judged = Judge::new(&sources, base, env).config(file);
         judged.map(|(config, _)| config).map_err(invalid)
+    }
+
+    /// Are all of them TOML? Whether they are a configuration is not asked.
+    pub fn notation(&self) -> Result<(), Error> {
+        let sources = self.sources();
+        let faults = tree::misspelt_places(&sources);
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(Error::Invalid(Report(sources.locate(faults))))
     }
 
     /// The same for a configuration that was in force before: an unusable file that it refers to disables only what depends on
@@ -175,7 +195,7 @@ fn value_within(
 }
 
 /// The files that are read after the main one.
-pub(crate) fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
+pub fn further(main: &Path) -> Result<Vec<PathBuf>, Error> {
     let directory = &main.with_file_name(MORE);
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,

@@ -10,7 +10,7 @@ use super::{files::Texts, source::secret};
 /// The text in place of a secret.
 const HIDDEN: &str = "(secret)";
 /// The keys that identify a table in an array.
-const NAMES: [&str; 4] = ["name", "port", "address", "vip"];
+pub(in crate::config) const NAMES: [&str; 4] = ["name", "port", "address", "vip"];
 
 /// Every key with its value. A table in an array is identified by its name, port or address, otherwise by its number.
 #[derive(Default)]

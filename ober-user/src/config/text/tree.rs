@@ -22,15 +22,8 @@ const RENAMED: &[(&str, &str)] = &[("min_backends", "min_servers")];
 const MOST_FAULTS: usize = 50;
 
 pub(in crate::config) fn read(sources: &Sources, env: &Env) -> Result<raw::File, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let mut files = Vec::new();
-    for (text, start) in sources.texts() {
-        let (table, errors) = DeTable::parse_recoverable(text);
-        faults.extend(notation(text, start, &errors));
-        files.push((table.into_inner(), start));
-    }
+    let (files, mut faults) = parsed(sources);
     if !faults.is_empty() {
-        faults.truncate(MOST_FAULTS);
         return Err(faults);
     }
     let mut tree = DeTable::new();
@@ -46,6 +39,23 @@ pub(in crate::config) fn read(sources: &Sources, env: &Env) -> Result<raw::File,
     let file = become_file(tree, &mut faults);
     faults.truncate(MOST_FAULTS);
     file.filter(|_| faults.is_empty()).ok_or(faults)
+}
+
+/// Where the texts are not TOML.
+pub(in crate::config) fn misspelt_places(sources: &Sources) -> Vec<Fault> {
+    parsed(sources).1
+}
+
+/// Each text as a table, with the number of its first byte.
+fn parsed(sources: &Sources) -> (Vec<(DeTable<'_>, usize)>, Vec<Fault>) {
+    let (mut files, mut faults) = (Vec::new(), Vec::new());
+    for (text, start) in sources.texts() {
+        let (table, errors) = DeTable::parse_recoverable(text);
+        faults.extend(notation(text, start, &errors));
+        files.push((table.into_inner(), start));
+    }
+    faults.truncate(MOST_FAULTS);
+    (files, faults)
 }
 
 /// The first fault of each line: further ones on the line mostly follow from it.
