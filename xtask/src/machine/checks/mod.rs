@@ -1,12 +1,14 @@
 //! What is tried on the machine, thinnest first. A check gets a machine of its own, out of a snapshot; it returns what it
 //! counted and measured.
 
+mod backend;
 mod broken;
 mod install;
 mod reboot;
 mod remove;
 mod restart;
 mod units;
+mod upgraded;
 
 use super::node::Node;
 use super::packages::Packages;
@@ -87,6 +89,27 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Serving,
         quick: false,
         run: remove::purge,
+    },
+    Check {
+        name: "uninstall",
+        law: "one command takes package, bootstrap's changes, processes and programs off, and leaves HAProxy",
+        begin: Begin::Serving,
+        quick: false,
+        run: remove::uninstall,
+    },
+    Check {
+        name: "upgraded",
+        law: "`upgrade` cuts no download and fails no request, and puts the old package back where the new one does not serve",
+        begin: Begin::Serving,
+        quick: false,
+        run: upgraded::upgraded,
+    },
+    Check {
+        name: "backend",
+        law: "a storage server takes packets for VIPs out of tunnels and answers for none, also after a restart; an undo restores",
+        begin: Begin::Bare,
+        quick: false,
+        run: backend::backend,
     },
     Check {
         name: "reboot",

@@ -29,7 +29,7 @@ pub(super) fn upgrade(node: &mut Node, packages: &Packages) -> Result<String> {
 
 /// Has clients download and ask, changes something, and counts what failed. The daemon is another process afterwards, its
 /// workers are the same.
-fn under_load(node: &mut Node, change: &str) -> Result<String> {
+pub(super) fn under_load(node: &mut Node, change: &str) -> Result<String> {
     let workers = serving::workers(node)?;
     let daemon = serving::daemon(node)?;
     let load = Load::start(node, LOAD)?;
