@@ -39,7 +39,8 @@ pub struct Back {
 fn how(entry: &Entry, found: &State) -> How {
     if *found == entry.before || entry.object.is_gone(found) {
         How::Nothing
-    } else if entry.is_ours(found) {
+    } else if entry.is_ours(found) || entry.object.is_gone(&entry.before) {
+        // What came with an interface goes with it, whatever it is by now.
         How::Restore
     } else {
         How::Keep
