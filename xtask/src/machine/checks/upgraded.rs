@@ -8,14 +8,16 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(8);
-/// What apt needs to know of the packages in a directory.
-const INDEX: &str = "cd /srv/repository && for f in *.deb; do dpkg-deb -f $f; echo \"Filename: ./$f\"; \
-                     echo \"Size: $(stat -c %s $f)\"; echo \"SHA256: $(sha256sum $f | cut -d ' ' -f 1)\"; echo; done >Packages";
+/// Gives the packages in a directory the names that apt expects, and writes what it needs to know of them.
+const INDEX: &str = "cd /srv/repository && for f in *.deb; do \
+    n=$(dpkg-deb --show --showformat='${Package}_${Version}_${Architecture}.deb' $f); [ $f = $n ] || mv $f $n; done; \
+    for f in *.deb; do dpkg-deb -f $f; echo \"Filename: ./$f\"; echo \"Size: $(stat -c %s $f)\"; \
+    echo \"SHA256: $(sha256sum $f | cut -d ' ' -f 1)\"; echo; done >Packages";
 /// A package whose program understands the configuration and cannot serve.
-const BROKEN: &str = "cd /srv && rm -rf broken && dpkg-deb -R repository/next.deb broken && \
-                      sed -i 's/^Version:.*/Version: 99-1/' broken/DEBIAN/control && rm -f broken/DEBIAN/md5sums && \
-                      printf '#!/bin/sh\\ncase \"$*\" in *validate*) exit 0;; *) exit 1;; esac\\n' >broken/usr/bin/ober-user && \
-                      dpkg-deb --nocheck -b broken repository/broken.deb";
+const BROKEN: &str = "cd /srv && dpkg-deb -R next.deb broken && \
+    sed -i 's/^Version:.*/Version: 99-1/' broken/DEBIAN/control && rm -f broken/DEBIAN/md5sums && \
+    printf '#!/bin/sh\\ncase \"$*\" in *validate*) exit 0;; *) exit 1;; esac\\n' >broken/usr/bin/ober-user && \
+    dpkg-deb --nocheck -b broken repository/broken.deb";
 const VERSION: &str = "dpkg-query -W -f '${Version}' ober";
 
 pub(super) fn upgraded(node: &mut Node, packages: &Packages) -> Result<String> {
@@ -31,7 +33,8 @@ pub(super) fn upgraded(node: &mut Node, packages: &Packages) -> Result<String> {
         none.status,
         none.output
     );
-    node.bring(&packages.next()?, "/srv/repository/next.deb")?;
+    node.bring(&packages.next()?, "/srv/next.deb")?;
+    node.run("cp /srv/next.deb /srv/repository/")?;
     node.run_within(INDEX, LIMIT)?;
     let some = node.ask_within("ober-user upgrade --check-only", LIMIT)?;
     ensure!(
