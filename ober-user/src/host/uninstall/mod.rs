@@ -172,12 +172,13 @@ async fn units<M: Platform>(host: &Host<M>) -> Vec<String> {
         "ober@*.service",
     ];
     let said = host.ask(&words).await.unwrap_or_default();
-    let names = said
-        .lines()
-        .filter_map(|line| line.split_whitespace().next());
-    // One that is not there is listed where another names it.
-    let known = names.filter(|it| !said.contains(&format!("{it} not-found")));
-    known.map(ToOwned::to_owned).collect()
+    let known = said.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let name = words.next()?;
+        // One that is not there is listed where another names it.
+        (words.next()? != "not-found").then(|| name.to_owned())
+    });
+    known.collect()
 }
 
 /// The configurations whose instances may have left something in the kernel.
