@@ -66,7 +66,7 @@ remove_files() {
     systemctl daemon-reload
     if [ "${1:-}" = --purge ]; then
         # Keys and certificates are the administrator's and stay.
-        rm -rf /var/lib/ober /run/ober /etc/ober/config.d
+        rm -rf /var/lib/ober /var/cache/ober /run/ober /etc/ober/config.d
         rm -f /etc/ober/*.toml /etc/ober/*.toml.old
         [ ! -d /etc/ober ] || rmdir --ignore-fail-on-non-empty /etc/ober
     fi

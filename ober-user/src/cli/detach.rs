@@ -51,7 +51,7 @@ impl Detach {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let (instance, detached) = match &self.instance {
             Some(instance) => (instance.clone(), self.pins_only(instance)?),
-            None => self.whole(path).await?,
+            None => whole(path, self.drain).await?,
         };
         if self.json.json {
             screen.json(&detached)?;
@@ -89,30 +89,34 @@ impl Detach {
             workers: 0,
         })
     }
+}
 
-    async fn whole(&self, path: &Path) -> Result<(String, Detached), Error> {
-        let found = Instance::find(path).await?;
-        let instance = found.name().to_owned();
-        privilege::require(&privilege::DATA_PLANE)?;
-        if found.connect().await?.is_some() {
-            return Err(Error::DaemonRuns { instance });
-        }
-        let config = found.config().await?;
-        let drain = self.drain.unwrap_or(config.workers.drain);
-        let line = spinner("the workers finish their connections");
-        let mut first = true;
-        let tell = |left: Left| {
-            if !line.is_hidden() {
-                line.set_message(words(left));
-            } else if std::mem::take(&mut first) {
-                note(format_args!("{}; at most {}", words(left), span(drain)));
-            }
-        };
-        let detached = daemon::detach(config, drain, tell).await;
-        line.finish_and_clear();
-        let detached = detached.map_err(Error::Daemon)?;
-        Ok((instance, detached))
+/// Takes all of the instance off that the configuration at `path` names; `drain`: instead of workers.drain.
+pub(super) async fn whole(
+    path: &Path,
+    drain: Option<Duration>,
+) -> Result<(String, Detached), Error> {
+    let found = Instance::find(path).await?;
+    let instance = found.name().to_owned();
+    privilege::require(&privilege::DATA_PLANE)?;
+    if found.connect().await?.is_some() {
+        return Err(Error::DaemonRuns { instance });
     }
+    let config = found.config().await?;
+    let drain = drain.unwrap_or(config.workers.drain);
+    let line = spinner("the workers finish their connections");
+    let mut first = true;
+    let tell = |left: Left| {
+        if !line.is_hidden() {
+            line.set_message(words(left));
+        } else if std::mem::take(&mut first) {
+            note(format_args!("{}; at most {}", words(left), span(drain)));
+        }
+    };
+    let detached = daemon::detach(config, drain, tell).await;
+    line.finish_and_clear();
+    let detached = detached.map_err(Error::Daemon)?;
+    Ok((instance, detached))
 }
 
 /// What is left of the workers, for a person who waits.

@@ -39,6 +39,8 @@ pub enum Error {
     },
     #[error(transparent)]
     Host(#[from] host::Error),
+    #[error("put back what `{command}` changed: {why}")]
+    Undo { command: &'static str, why: String },
     #[error(transparent)]
     History(#[from] history::Error),
     #[error(transparent)]

@@ -10,7 +10,7 @@
 //! acl/, plan, reload    change lists, servers, the configuration (`plan` has `apply` and `rollback` too)
 //! test, doctor, findings, validate, flow, hostlist, detach   work in this process
 //! config/               other values in the configuration: asked, given or edited; then `plan` and `apply`
-//! host                  `bootstrap`, which changes this machine and no daemon
+//! host/                 `bootstrap`, `backend-setup`, `upgrade`, `uninstall`, which change this machine
 //! logs, journal         the daemon's log in the journal: shown, and written
 //! shell                 completions, manual pages, the schema
 //! ```
@@ -68,8 +68,9 @@ use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
 every VIP down or disabled; 2 wrong usage or bad \
-configuration; 3 done, but some names did not resolve; 4 `plan` found something to do, or `bootstrap` or `config` with `--dry-run`; \
-5 `start` or `restart` ended with a VIP that is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
+configuration; 3 done, but some names did not resolve; 4 there is something to do, and it was only to be shown: `plan`, \
+`upgrade --check-only`, `--dry-run` of `bootstrap`, `backend-setup` and `config`; 5 `start` or `restart` ended with a VIP that \
+is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel
@@ -155,6 +156,22 @@ enum Command {
     /// What is there before a change is recorded in /var/lib/ober/bootstrap.json; `--undo` puts it back. A file of the administrator
     /// is never overwritten. Run again, it finds nothing to do.
     Bootstrap(host::Bootstrap),
+    /// Have this storage server take packets for the VIPs, and keep it from answering for them
+    ///
+    /// For the modes in which a balancer hands packets on as they are: `dr`, by frames to this server's card, and `ipip`, within
+    /// packets to its own address. The VIPs come to be on `lo`, after the settings that leave the answers of ARP to the balancers.
+    /// What is there before a change is recorded in /var/lib/ober/backend-setup.json; `--undo` puts it back. It needs no
+    /// configuration. Run again, it finds nothing to do.
+    BackendSetup(host::BackendSetup),
+    /// Install newer packages of Herr Ober and HAProxy, and go back where one does not serve
+    ///
+    /// The new program reads the configuration before it is installed. After the change every VIP that was served must be served
+    /// again within 60 s, or else the old package is put back, which is kept in /var/cache/ober.
+    Upgrade(host::Upgrade),
+    /// Take Herr Ober off this machine: daemon, workers, programs, what bootstrap changed, package
+    ///
+    /// Shows what it will do, and asks. HAProxy stays installed. What was done before by a run that failed half way is found done.
+    Uninstall(host::Uninstall),
     /// Work with Slurm hostlist expressions
     #[command(subcommand)]
     Hostlist(hostlist::Hostlist),
@@ -233,6 +250,9 @@ impl Ober {
             Command::Doctor(json) => wait_with("error", doctor::run(&path, json, screen)),
             Command::Config(config) => wait(config.run(&path, screen)),
             Command::Bootstrap(bootstrap) => wait(bootstrap.run(&path, screen)),
+            Command::BackendSetup(setup) => wait(setup.run(screen)),
+            Command::Upgrade(upgrade) => wait(upgrade.run(&path, screen)),
+            Command::Uninstall(uninstall) => wait(uninstall.run(&path, screen)),
             Command::Hostlist(hostlist) => hostlist.run(screen),
             Command::Counters(counters) => wait(counters.run(&path, screen)),
             Command::Completions(completions) => completions.run(screen),

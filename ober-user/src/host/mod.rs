@@ -8,9 +8,12 @@
 //! platform  kernel settings and commands (with `root` the only files that reach out)
 //! parts/    a file a part: look at facts, and from facts and wants, without I/O, changes and remarks
 //! bootstrap, undo    the way through the parts, and back
+//! backend/  what a storage server needs, made of the same: backend-setup
+//! upgrade/, uninstall/  newer packages and the way back; all of it off this machine
 //! ```
 //! It never overwrites a file of the administrator, and never changes anything before what was there is on disk.
 
+pub mod backend;
 pub mod bootstrap;
 pub mod object;
 pub mod part;
@@ -22,6 +25,8 @@ pub mod root;
 #[cfg(test)]
 mod tests;
 pub mod undo;
+pub mod uninstall;
+pub mod upgrade;
 pub mod wants;
 
 use std::{io, path::PathBuf};
@@ -83,11 +88,15 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] store::Error),
     #[error(
-        "{}: it is damaged ({why}); what was there before the changes of `bootstrap` is not known any more: move the file away, \
+        "{}: it is damaged ({why}); what was there before the changes of `{author}` is not known any more: move the file away, \
          and look after what it names by hand",
         path.display()
     )]
-    Record { path: PathBuf, why: String },
+    Record {
+        author: &'static str,
+        path: PathBuf,
+        why: String,
+    },
     #[error(
         "{object}: it was changed to {wanted} and reads {found} now; does another program look after it?"
     )]
@@ -100,7 +109,7 @@ pub enum Error {
         "this machine was changed by another program meanwhile; nothing was done, run it again"
     )]
     Meanwhile,
-    #[error("another `bootstrap` is at work ({} is locked); wait until it has ended", .0.display())]
+    #[error("another `bootstrap` or `backend-setup` is at work ({} is locked); wait until it has ended", .0.display())]
     Locked(PathBuf),
 }
 
@@ -108,7 +117,9 @@ fn remedy(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::ReadOnlyFilesystem => "make the file system writable and run it again",
         io::ErrorKind::StorageFull => "make room and run it again",
-        io::ErrorKind::DirectoryNotEmpty => "there is something in it that bootstrap did not make",
+        io::ErrorKind::DirectoryNotEmpty => {
+            "there is something in it that was not made by this command"
+        }
         io::ErrorKind::PermissionDenied => "run it as root",
         _ => "look at its directory",
     }

@@ -1,14 +1,16 @@
-//! What bootstrap looks at, changes and puts back, and the states of it. Looking and putting back know no part: what was recorded
+//! What bootstrap and backend-setup look at, change and put back, and the states of it. Looking and putting back know no part: what was recorded
 //! is enough to undo it.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-};
+use std::{fmt, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Host, parts, parts::firewall::managers::Opening, platform::Platform};
+use super::{
+    Error, Host,
+    backend::{self, setup::Vip},
+    parts::{self, firewall::managers::Opening},
+    platform::Platform,
+};
 
 /// A thing that has a state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,21 +35,41 @@ pub enum Object {
     },
     /// A rule of a firewall's own manager.
     Opening(Opening),
+    /// A VIP of a storage server, which is on `lo`.
+    Vip(Vip),
+    /// Whether an interface is up.
+    Link(String),
+    /// A module of the kernel.
+    Module(String),
+    /// A unit of systemd: whether a start of the machine starts it.
+    Unit(String),
 }
 
 impl Object {
     /// The place of its kind when changes are undone: what others depend on goes last.
     pub(super) fn rank(&self) -> u8 {
         match self {
-            Self::File(_) => 0,
-            Self::Sysctl(_) => 1,
+            // systemd stops and forgets a unit by its file.
+            Self::Unit(_) => 0,
+            // Before the settings that keep this server from answering for it.
+            Self::Vip(_) => 1,
+            // Its interfaces go with it, and their settings.
+            Self::Module(_) => 2,
+            Self::Link(_) => 3,
+            Self::File(_) => 4,
+            Self::Sysctl(_) => 5,
             // A default queueing discipline is made by the setting in force.
-            Self::Qdisc(_) => 2,
-            Self::Directory(_) => 3,
+            Self::Qdisc(_) => 6,
+            Self::Directory(_) => 7,
             // systemd reads its files, which are as they were by then.
-            Self::Watchdog | Self::Rule { .. } | Self::Opening(_) | Self::Package(_) => 4,
-            Self::Account(_) => 5,
+            Self::Watchdog | Self::Rule { .. } | Self::Opening(_) | Self::Package(_) => 8,
+            Self::Account(_) => 9,
         }
+    }
+
+    /// Is it gone with the interface that it belonged to? Then there is nothing to put back.
+    pub(super) fn is_gone(&self, found: &State) -> bool {
+        matches!(self, Self::Sysctl(_) | Self::Link(_)) && found.is_absent()
     }
 }
 
@@ -62,6 +84,10 @@ impl fmt::Display for Object {
             Self::Package(name) => write!(out, "package {name}"),
             Self::Rule { chain, rule } => write!(out, "rule `{rule}` in {chain}"),
             Self::Opening(opening) => opening.fmt(out),
+            Self::Vip(vip) => write!(out, "VIP {vip} on lo"),
+            Self::Link(name) => write!(out, "interface {name}"),
+            Self::Module(name) => write!(out, "module {name}"),
+            Self::Unit(name) => name.fmt(out),
         }
     }
 }
@@ -159,13 +185,20 @@ impl<M: Platform> Host<M> {
             Object::Package(name) => Ok(parts::packages::state(self, name).await),
             Object::Rule { chain, rule } => Ok(parts::firewall::state(self, chain, rule).await),
             Object::Opening(it) => Ok(parts::firewall::managers::state(self, it).await),
+            Object::Vip(vip) => backend::objects::vip(self, *vip).await,
+            Object::Link(name) => backend::objects::link(self, name).await,
+            Object::Module(name) => Ok(backend::objects::module(self, name)),
+            Object::Unit(name) => Ok(backend::objects::unit(self, name).await),
         }
     }
 
     /// Gives the object this state.
     pub async fn put(&self, object: &Object, state: &State) -> Result<(), Error> {
         match (object, state) {
-            (Object::File(path), _) => self.root.put_file(path, state),
+            (Object::File(path), _) => {
+                self.root.put_file(path, state)?;
+                backend::objects::read_again(self, path).await
+            }
             (Object::Directory(path), _) => self.root.put_directory(path, state),
             (Object::Sysctl(key), State::Value(value)) => self.set(key, value),
             (Object::Qdisc(interface), State::Value(kind)) => {
@@ -178,8 +211,14 @@ impl<M: Platform> Host<M> {
                 parts::firewall::put(self, chain, rule, state).await
             }
             (Object::Opening(it), _) => parts::firewall::managers::put(self, it, state).await,
+            (Object::Vip(vip), _) => backend::objects::put_vip(self, *vip, state).await,
+            (Object::Link(name), State::Value(to)) => {
+                backend::objects::put_link(self, name, to).await
+            }
+            (Object::Module(name), _) => backend::objects::put_module(self, name, state).await,
+            (Object::Unit(name), _) => backend::objects::put_unit(self, name, state).await,
             // A setting or an interface that is not there cannot be made.
-            (Object::Sysctl(_) | Object::Qdisc(_), _) => Ok(()),
+            (Object::Sysctl(_) | Object::Qdisc(_) | Object::Link(_), _) => Ok(()),
         }
     }
 
@@ -187,7 +226,7 @@ impl<M: Platform> Host<M> {
     pub fn setting(&self, key: &str) -> Result<Option<String>, Error> {
         self.machine.setting(key).map_err(|source| Error::File {
             attempt: "read",
-            path: Path::new("/proc/sys").join(key.replace('.', "/")),
+            path: super::platform::place(key).into(),
             source,
         })
     }

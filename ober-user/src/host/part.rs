@@ -16,9 +16,12 @@ pub enum Part {
     Time,
     Packages,
     Firewall,
+    /// All of `backend-setup`, which has no parts that can be done alone: an address before its settings would do harm.
+    Backend,
 }
 
 impl Part {
+    /// Those of `bootstrap`.
     pub const ALL: [Self; 9] = [
         Self::Os,
         Self::Sysctl,
@@ -42,6 +45,7 @@ impl Part {
             Self::Time => "time",
             Self::Packages => "packages",
             Self::Firewall => "firewall",
+            Self::Backend => "backend",
         }
     }
 }

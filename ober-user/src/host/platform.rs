@@ -38,7 +38,12 @@ pub struct Live {
     pub running: bool,
 }
 
-fn place(key: &str) -> String {
+/// The file of a setting. As sysctl(8) reads them, a key whose first separator is a slash has its dots in names of interfaces.
+pub(super) fn place(key: &str) -> String {
+    let separator = key.find(['.', '/']).map(|at| &key[at..=at]);
+    if separator == Some("/") {
+        return format!("/proc/sys/{key}");
+    }
     format!("/proc/sys/{}", key.replace('.', "/"))
 }
 

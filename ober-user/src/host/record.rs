@@ -1,5 +1,5 @@
-//! What was there before each change, on disk before the change is made. It is one file for the machine, since several
-//! instances share the machine, and bootstrap runs before there is a configuration.
+//! What was there before each change, on disk before the change is made. It is one file for the machine and the command that
+//! makes the changes, since several instances share the machine, and both commands run before there is a configuration.
 
 use std::{
     fs::{self, File},
@@ -21,21 +21,59 @@ use crate::system::{
     store::{self, Kind},
 };
 
-const PLACE: &str = "/var/lib/ober/bootstrap.json";
+/// The command that makes changes and undoes them. Each has a record of its own, so that undoing one leaves those of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Author {
+    Bootstrap,
+    BackendSetup,
+}
+
+impl Author {
+    pub const ALL: [Self; 2] = [Self::Bootstrap, Self::BackendSetup];
+
+    /// As an operator types it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "bootstrap",
+            Self::BackendSetup => "backend-setup",
+        }
+    }
+
+    pub const fn parts(self) -> &'static [Part] {
+        match self {
+            Self::Bootstrap => &Part::ALL,
+            Self::BackendSetup => &[Part::Backend],
+        }
+    }
+
+    const fn place(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "/var/lib/ober/bootstrap.json",
+            Self::BackendSetup => "/var/lib/ober/backend-setup.json",
+        }
+    }
+
+    const fn kind(self) -> Kind {
+        match self {
+            Self::Bootstrap => Kind::Bootstrap,
+            Self::BackendSetup => Kind::BackendSetup,
+        }
+    }
+}
 
 /// One object that was changed, or was to be.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     pub part: Part,
     pub object: Object,
-    /// What was there before bootstrap came.
+    /// What was there before the command came.
     pub before: State,
-    /// What bootstrap made of it, or was about to: a run that was killed may have left any of them.
+    /// What the command made of it, or was about to: a run that was killed may have left any of them.
     pub ours: Vec<State>,
 }
 
 impl Entry {
-    /// Is this a state that bootstrap gave the object?
+    /// Is this a state that the command gave the object?
     pub fn is_ours(&self, state: &State) -> bool {
         self.ours.contains(state)
     }
@@ -49,9 +87,10 @@ struct Kept {
     made: Vec<PathBuf>,
 }
 
-/// The record of a machine. One process at a time holds it for writing.
+/// A record of a machine. One process at a time holds it for writing.
 #[derive(Debug)]
 pub struct Record {
+    author: Author,
     place: PathBuf,
     kept: Kept,
 }
@@ -63,21 +102,26 @@ pub struct Lock {
 }
 
 impl Record {
-    pub fn read(root: &Root) -> Result<Self, Error> {
-        let place = root.at(PLACE);
+    pub fn read(root: &Root, author: Author) -> Result<Self, Error> {
+        let place = root.at(author.place());
         match store::read_json(&place) {
             Ok(kept) => Ok(Self {
+                author,
                 place,
                 kept: kept.unwrap_or_default(),
             }),
-            Err(store::Error::Damaged { path, why }) => Err(Error::Record { path, why }),
+            Err(store::Error::Damaged { path, why }) => Err(Error::Record {
+                author: author.name(),
+                path,
+                why,
+            }),
             Err(error) => Err(error.into()),
         }
     }
 
     /// The record for changes, by this process alone.
-    pub fn open(root: &Root) -> Result<(Self, Lock), Error> {
-        let place = root.at(PLACE);
+    pub fn open(root: &Root, author: Author) -> Result<(Self, Lock), Error> {
+        let place = root.at(author.place());
         let home = place.parent().unwrap_or(Path::new("/")).to_owned();
         let missing = home.ancestors().take_while(|it| !it.exists());
         let mut made: Vec<PathBuf> = missing.map(Path::to_owned).collect();
@@ -88,9 +132,13 @@ impl Record {
             source,
         })?;
         let lock = lock.ok_or(Error::Locked(home))?;
-        let mut record = Self::read(root)?;
+        let mut record = Self::read(root, author)?;
         record.kept.made.extend(made);
         Ok((record, lock))
+    }
+
+    pub fn author(&self) -> Author {
+        self.author
     }
 
     pub fn entries(&self) -> &[Entry] {
@@ -131,15 +179,15 @@ impl Record {
     }
 
     fn write(&self) -> Result<(), Error> {
-        Ok(store::Pending::json(Kind::Bootstrap, &self.place, &self.kept)?.commit()?)
+        Ok(store::Pending::json(self.author.kind(), &self.place, &self.kept)?.commit()?)
     }
 
     /// Removes what a run left that was killed while it wrote its first entry.
-    pub fn tidy(root: &Root) -> Result<(), Error> {
-        if !root.exists(format!("{PLACE}.new")) {
+    pub fn tidy(root: &Root, author: Author) -> Result<(), Error> {
+        if !root.exists(format!("{}.new", author.place())) {
             return Ok(());
         }
-        let (record, _lock) = Self::open(root)?;
+        let (record, _lock) = Self::open(root, author)?;
         record.close(root)
     }
 
@@ -148,7 +196,7 @@ impl Record {
         if !self.kept.entries.is_empty() {
             return Ok(());
         }
-        root.sweep(PLACE.as_ref())?;
+        root.sweep(self.author.place().as_ref())?;
         store::remove(&self.place)?;
         for directory in self.kept.made.iter().rev() {
             // The daemon's state may be in it by now.

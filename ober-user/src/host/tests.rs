@@ -17,7 +17,7 @@ use super::{
     parts::sysctl,
     plan::{Change, PartPlan},
     platform::{Platform, Said},
-    record::Record,
+    record::{Author, Record},
     root::Root,
     undo::{self, Back, How},
     wants::{Configured, Wants},
@@ -199,7 +199,7 @@ impl Bench {
     }
 
     async fn plan(&self) -> Vec<PartPlan> {
-        let record = Record::read(&self.host.root).unwrap();
+        let record = Record::read(&self.host.root, Author::Bootstrap).unwrap();
         bootstrap::plan(&self.host, &record, &self.wants, &PARTS).await
     }
 
@@ -211,14 +211,14 @@ impl Bench {
 
     async fn apply(&self) -> Vec<Done> {
         let plans = self.plan().await;
-        let (mut record, _lock) = Record::open(&self.host.root).unwrap();
+        let (mut record, _lock) = Record::open(&self.host.root, Author::Bootstrap).unwrap();
         let done = bootstrap::apply(&self.host, &mut record, &plans).await;
         record.close(&self.host.root).unwrap();
         done
     }
 
     async fn undo(&self) -> Vec<Back> {
-        let (mut record, _lock) = Record::open(&self.host.root).unwrap();
+        let (mut record, _lock) = Record::open(&self.host.root, Author::Bootstrap).unwrap();
         let mut all = undo::plan(&self.host, &record, &PARTS).await.unwrap();
         undo::run(&self.host, &mut record, &mut all).await;
         record.close(&self.host.root).unwrap();
@@ -237,7 +237,7 @@ impl Bench {
     }
 }
 
-fn tree(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
+pub(super) fn tree(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let facts = fs::symlink_metadata(&path).unwrap();
@@ -305,7 +305,7 @@ async fn a_run_that_is_killed_at_any_step_can_be_run_again_and_undone() {
             let bench = Bench::new();
             let before = bench.whole();
             let changes = bench.changes().await;
-            let (mut record, lock) = Record::open(&bench.host.root).unwrap();
+            let (mut record, lock) = Record::open(&bench.host.root, Author::Bootstrap).unwrap();
             for (part, change) in &changes[..steps] {
                 let done = bootstrap::make(&bench.host, &mut record, *part, change).await;
                 done.unwrap();
@@ -354,7 +354,10 @@ async fn an_undo_leaves_and_names_what_the_administrator_changed_since() {
     // The directory was made for the file, which is still in it.
     let failed: Vec<_> = undone.iter().filter_map(|it| it.failed.clone()).collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
-    assert!(failed[0].contains("bootstrap did not make"), "{failed:?}");
+    assert!(
+        failed[0].contains("was not made by this command"),
+        "{failed:?}"
+    );
     // When the administrator has put both back, so does the next undo.
     fs::remove_file(&file).unwrap();
     bench.tell("kernel.panic", "0");
@@ -433,12 +436,16 @@ async fn a_change_that_fails_ends_its_part_alone_is_named_and_can_be_undone() {
 #[tokio::test]
 async fn a_damaged_record_is_refused_and_left_and_two_bootstraps_at_once_are_one_too_many() {
     let bench = Bench::new();
-    let held = Record::open(&bench.host.root).unwrap();
-    let refused = Record::open(&bench.host.root).unwrap_err().to_string();
+    let held = Record::open(&bench.host.root, Author::Bootstrap).unwrap();
+    let refused = Record::open(&bench.host.root, Author::Bootstrap)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("another `bootstrap`"), "{refused}");
     drop(held);
     bench.write("var/lib/ober/bootstrap.json", "{\"entries\": [");
-    let refused = Record::open(&bench.host.root).unwrap_err().to_string();
+    let refused = Record::open(&bench.host.root, Author::Bootstrap)
+        .unwrap_err()
+        .to_string();
     assert!(refused.contains("move the file away"), "{refused}");
     assert!(bench.at("var/lib/ober/bootstrap.json").exists());
 }
@@ -447,7 +454,7 @@ async fn a_damaged_record_is_refused_and_left_and_two_bootstraps_at_once_are_one
 async fn nothing_is_changed_before_it_is_recorded() {
     let bench = Bench::new();
     bench.apply().await;
-    let record = Record::read(&bench.host.root).unwrap();
+    let record = Record::read(&bench.host.root, Author::Bootstrap).unwrap();
     let of = |key: &str| {
         record
             .of(&Object::Sysctl(key.to_owned()))
@@ -460,7 +467,7 @@ async fn nothing_is_changed_before_it_is_recorded() {
     let bench = Bench::new();
     let plans = bench.plan().await;
     let before = bench.host.machine.settings.borrow().clone();
-    let (mut record, _lock) = Record::open(&bench.host.root).unwrap();
+    let (mut record, _lock) = Record::open(&bench.host.root, Author::Bootstrap).unwrap();
     fs::remove_dir(bench.at("var/lib/ober")).unwrap();
     fs::write(bench.at("var/lib/ober"), "in the way").unwrap();
     let done = bootstrap::apply(&bench.host, &mut record, &plans).await;

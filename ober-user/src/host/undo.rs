@@ -1,4 +1,4 @@
-//! The way back: each object that bootstrap changed gets the state it had, unless somebody else has changed it since.
+//! The way back: each object that was changed gets the state it had, unless somebody else has changed it since.
 
 use std::collections::BTreeSet;
 
@@ -37,9 +37,10 @@ pub struct Back {
 }
 
 fn how(entry: &Entry, found: &State) -> How {
-    if *found == entry.before {
+    if *found == entry.before || entry.object.is_gone(found) {
         How::Nothing
-    } else if entry.is_ours(found) {
+    } else if entry.is_ours(found) || entry.object.is_gone(&entry.before) {
+        // What came with an interface goes with it, whatever it is by now.
         How::Restore
     } else {
         How::Keep
@@ -98,7 +99,7 @@ async fn one<M: Platform>(host: &Host<M>, record: &mut Record, back: &Back) -> R
     }
     // A part before may have put it back with its own: removing a file may need the daemon that reads it.
     let found = host.look(&back.object).await?;
-    if found != back.before {
+    if found != back.before && !back.object.is_gone(&found) {
         host.put(&back.object, &back.before).await?;
         let found = host.look(&back.object).await?;
         if found != back.before {

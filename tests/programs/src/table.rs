@@ -75,6 +75,8 @@ programs! {
     shell SH { "sh", Debian("dash"), Node, "cleans up when the program that made a laboratory was killed", ["-c", ":"] }
     shell BASH { "bash", Debian("bash"), Test, "completes a line of a command", ["-c", ":"] }
     program SLEEP { "sleep", Debian("coreutils"), Node, "waits", ["--version"] }
+    program CAT { "cat", Debian("coreutils"), Test, "writes the files of a script that a command printed", ["--version"] }
+    program MKDIR { "mkdir", Debian("coreutils"), Test, "makes their directory", ["--version"] }
     program CP { "cp", Debian("coreutils"), Test, "copies a storage", ["--version"] }
     program RM { "rm", Debian("coreutils"), Node, "removes what a laboratory left", ["--version"] }
     program MOUNT { "mount", Debian("mount"), Node, "the BPF file system, and disks of a test's own", ["-V"] }

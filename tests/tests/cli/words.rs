@@ -46,7 +46,7 @@ fn help_names_every_command_and_what_each_exit_status_means() {
         "1 failed",
         "2 wrong usage or bad configuration",
         "3 done, but some names",
-        "4 `plan` found something to do",
+        "4 there is something to do",
         "5 `start` or `restart` ended with a VIP that is not announced",
     ] {
         assert!(one_line.contains(meaning), "{meaning}\n{}", help.out);

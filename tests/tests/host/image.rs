@@ -47,7 +47,7 @@ fn what_an_administrator_changed_since_stays_and_the_undo_says_so() {
     fs::write(image.at(FILE), &text).unwrap();
     image
         .run(&["--only", "sysctl", "--dry-run"])
-        .says(0, &["did not write it", "move it away"]);
+        .says(0, &["was not written by this command", "move it away"]);
     for _ in 0..2 {
         image
             .run(&["--undo", "-y"])

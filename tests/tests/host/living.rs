@@ -31,13 +31,13 @@ fn own(key: &str) -> String {
 }
 
 /// A machine that lives as long as a process in its namespaces.
-struct Machine {
+pub(crate) struct Machine {
     process: Child,
     directory: tempfile::TempDir,
 }
 
 impl Machine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut sleep = UNSHARE.before(["--mount", "--net"], &SLEEP.args(["600"]));
         let process = sleep.stdin(Stdio::null()).spawn().unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -82,7 +82,7 @@ impl Machine {
         panic!("unshare did nothing");
     }
 
-    fn at(&self, path: &str) -> PathBuf {
+    pub(crate) fn at(&self, path: &str) -> PathBuf {
         self.directory.path().join(path)
     }
 
@@ -91,12 +91,12 @@ impl Machine {
         NSENTER.before(["--mount", "--net", "--target", &target], command)
     }
 
-    fn output(&self, command: &Command) -> Ran {
+    pub(crate) fn output(&self, command: &Command) -> Ran {
         self.enter(command).output().unwrap().into()
     }
 
     #[track_caller]
-    fn run(&self, command: &Command) -> String {
+    pub(crate) fn run(&self, command: &Command) -> String {
         let ran = self.output(command);
         assert_eq!(ran.code, 0, "{command:?}: {ran:?}");
         ran.out
@@ -106,10 +106,28 @@ impl Machine {
         self.output(&bootstrap(arguments))
     }
 
-    /// The settings of the table that this namespace has.
-    fn settings(&self) -> BTreeMap<&'static str, String> {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// A path as the machine sees it.
+    pub(crate) fn seen(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.process.id()))
+    }
+
+    /// Does this on a thread in its network.
+    pub(crate) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         let namespace = format!("/proc/{}/ns/net", self.process.id());
         let namespace = File::open(namespace).unwrap();
+        let inside = || {
+            setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+            work()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+    }
+
+    /// The settings of the table that this namespace has.
+    fn settings(&self) -> BTreeMap<&'static str, String> {
         let read = |key: &str| {
             let mounted = self.at(key);
             let place = format!("/proc/sys/{}", key.replace('.', "/"));
@@ -122,16 +140,14 @@ impl Machine {
             Some(text.split_whitespace().collect::<Vec<_>>().join(" "))
         };
         let rows = TABLE.iter().filter(|it| !SHOWN.contains(&it.key));
-        let all = || {
-            setns(&namespace, CloneFlags::CLONE_NEWNET).unwrap();
+        self.within(|| {
             rows.filter_map(|row| Some((row.key, read(row.key)?)))
                 .collect()
-        };
-        std::thread::scope(|scope| scope.spawn(all).join().unwrap())
+        })
     }
 
     /// The files that bootstrap left in `/etc` and `/var/lib`.
-    fn left(&self) -> Vec<PathBuf> {
+    pub(crate) fn left(&self) -> Vec<PathBuf> {
         let mut found = BTreeMap::new();
         for part in ["upper", "var"] {
             crate::walk(&self.at(part), &mut found);
@@ -235,7 +251,7 @@ fn an_administrators_queueing_discipline_stays_and_the_kernels_own_is_put_back()
 fn without_systemd_the_account_and_its_directory_are_made_and_taken_away_again() {
     let machine = Machine::new();
     machine.run(&ober_tests::mounts::memory("size=1m", "/run".as_ref()));
-    let seen = |path: &str| PathBuf::from(format!("/proc/{}/root{path}", machine.process.id()));
+    let seen = |path: &str| machine.seen(path);
     let accounts = || {
         ["passwd", "group", "shadow", "gshadow"]
             .map(|name| fs::read_to_string(seen(&format!("/etc/{name}"))).unwrap())
@@ -264,7 +280,7 @@ fn without_systemd_the_account_and_its_directory_are_made_and_taken_away_again()
         .says(0, &["/etc/ober/s3.pem", "chmod 640", "nothing to do"]);
     if !had {
         let undone = machine.bootstrap(&["--undo", "-y"]);
-        undone.says(1, &["bootstrap did not make"]);
+        undone.says(1, &["was not made by this command"]);
     }
     fs::remove_file(seen("/etc/ober/s3.pem")).unwrap();
     machine.bootstrap(&["--undo", "-y"]).says(0, &[]);

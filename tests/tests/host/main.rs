@@ -1,4 +1,4 @@
-//! `ober-user bootstrap` as an operator runs it: on the image of a machine, and on this kernel in namespaces of the test's own, with
+//! `ober-user bootstrap`, `backend-setup` and `uninstall` as an operator runs them: on the image of a machine, and on this kernel in namespaces of the test's own, with
 //! settings of the whole machine and `/etc` out of its reach.
 
 #![expect(
@@ -8,10 +8,12 @@
     reason = "what the helpers of a test expect is part of the test"
 )]
 
+mod backend;
 mod faults;
 mod firewall;
 mod image;
 mod living;
+mod uninstall;
 
 use std::{
     collections::BTreeMap,
@@ -55,9 +57,14 @@ impl Ran {
 
 /// `ober-user bootstrap` without a terminal.
 fn bootstrap(arguments: &[&str]) -> Command {
+    ober("bootstrap", arguments)
+}
+
+/// A command without a terminal.
+fn ober(verb: &str, arguments: &[&str]) -> Command {
     let mut command = Command::own(program("ober-user").unwrap());
     command
-        .arg("bootstrap")
+        .arg(verb)
         .args(arguments)
         .env_remove("OBER_CONFIG")
         .env_remove("RUST_LOG")

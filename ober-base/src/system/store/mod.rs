@@ -63,6 +63,7 @@ pub enum Kind {
     Account,
     Issued,
     Bootstrap,
+    BackendSetup,
     Record,
     WorkerText,
     Certificate,
@@ -162,6 +163,12 @@ pub const TABLE: &[Row] = &[
         "/var/lib/ober/bootstrap.json",
         Lasts::Power,
         "`bootstrap` refuses to change anything until it is moved away: what was there before its changes is not known any more",
+    ),
+    row(
+        Kind::BackendSetup,
+        "/var/lib/ober/backend-setup.json",
+        Lasts::Power,
+        "`backend-setup` refuses to change anything until it is moved away: what was there before its changes is not known any more",
     ),
     row(
         Kind::Record,

@@ -40,15 +40,17 @@ pub(super) async fn plan<M: Platform>(
         // An image has no rules in force.
         Part::Firewall if !host.machine.is_running() => PartPlan::new(part),
         Part::Firewall => firewall::plan(&firewall::look(host).await, wants),
+        // A storage server's, which has a command of its own.
+        Part::Backend => PartPlan::new(part),
     })
 }
 
-/// A file that bootstrap wants, as it is and with what bootstrap made of it before.
+/// A file that the command wants, as it is and with what the command made of it before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnFile {
     pub object: Object,
     pub found: State,
-    /// Was what is there made by bootstrap?
+    /// Was what is there made by the command?
     pub ours: bool,
 }
 
@@ -75,12 +77,12 @@ impl OwnFile {
             plan.change(self.object.clone(), self.found.clone(), wanted, reason);
         } else if !wanted.is_absent() {
             let words = format!(
-                "it is {}, and bootstrap did not write it as it is now: it stays",
+                "it is {}, and was not written by this command as it is now: it stays",
                 self.found
             );
             plan.remarks.push(
                 Remark::warning(self.object.to_string(), words)
-                    .advice("move it away and run bootstrap again, or keep it in step by hand"),
+                    .advice("move it away and run this again, or keep it in step by hand"),
             );
         }
     }

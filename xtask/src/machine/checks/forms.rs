@@ -1,7 +1,7 @@
 //! The forms of a release besides the Debian package.
 
 use super::remove::{nothing_is_left, nothing_runs};
-use super::restart::under_load;
+use super::restart::{LOAD, under_load};
 use crate::dist::Format;
 use crate::machine::node::Node;
 use crate::machine::packages::Packages;
@@ -17,7 +17,7 @@ pub(super) fn tarball(node: &mut Node, packages: &Packages) -> Result<String> {
     node.run("mkdir /root/ober && tar -C /root/ober --strip-components=1 -xf /root/ober.tar.zst")?;
     let took = node.timed("/root/ober/install.sh", LIMIT)?;
     let started = serving::serve(node)?;
-    let again = under_load(node, "/root/ober/install.sh")?;
+    let again = under_load(node, "/root/ober/install.sh", LOAD)?;
     node.run_within("/root/ober/install.sh --remove", LIMIT)?;
     nothing_runs(node)?;
     node.run(&format!("test -s {CONFIGURATION}"))?;
@@ -53,7 +53,7 @@ pub(super) fn rpm(node: &mut Node, packages: &Packages) -> Result<String> {
     let started = serving::serve(node)?;
     let next = packages.next_other(Format::Rpm)?;
     node.bring(&next, "/root/next.rpm")?;
-    let upgraded = under_load(node, "rpm -U --nodeps /root/next.rpm")?;
+    let upgraded = under_load(node, "rpm -U --nodeps /root/next.rpm", LOAD)?;
     node.run_within("rpm -e --nodeps ober", LIMIT)?;
     nothing_runs(node)?;
     node.run(&format!("test -s {CONFIGURATION}"))?;

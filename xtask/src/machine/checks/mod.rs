@@ -1,6 +1,7 @@
 //! What is tried on the machine, thinnest first. A check gets a machine of its own, out of a snapshot; it returns what it
 //! counted and measured.
 
+mod backend;
 mod broken;
 mod firewalls;
 mod forms;
@@ -10,6 +11,7 @@ mod reboot;
 mod remove;
 mod restart;
 mod units;
+mod upgraded;
 
 use super::node::Node;
 use super::packages::Packages;
@@ -153,6 +155,27 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Bare,
         quick: false,
         run: forms::rpm,
+    },
+    Check {
+        name: "uninstall",
+        law: "one command takes package, bootstrap's changes, processes and programs off, and leaves HAProxy",
+        begin: Begin::Serving,
+        quick: false,
+        run: remove::uninstall,
+    },
+    Check {
+        name: "upgraded",
+        law: "`upgrade` cuts no download and fails no request, and puts the old package back where the new one does not serve",
+        begin: Begin::Serving,
+        quick: false,
+        run: upgraded::upgraded,
+    },
+    Check {
+        name: "backend",
+        law: "a storage server takes packets for VIPs out of tunnels and answers for none, also after a restart; an undo restores",
+        begin: Begin::Bare,
+        quick: false,
+        run: backend::backend,
     },
     Check {
         name: "reboot",

@@ -9,7 +9,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_mins(3);
 /// Where Debian's own programs write while a package comes and goes. `passwd` and `group` have the account of the workers,
 /// which Debian's policy leaves in place.
-const OTHERS: &str = "^/(var/lib/dpkg|var/lib/systemd|var/log|var/cache|var/tmp|root|tmp|run)(/|$)\
+const OTHERS: &str = "^/(var/lib/dpkg|var/lib/apt|var/lib/systemd|var/log|var/cache|var/tmp|root|tmp|run)(/|$)\
                       |^/etc/(passwd|group|shadow|gshadow)-?$|^/etc/\\.pwd\\.lock$|^/etc/ld\\.so\\.cache$";
 
 pub(super) fn remove(node: &mut Node, _: &Packages) -> Result<String> {
@@ -32,7 +32,31 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
     ))
 }
 
-/// No process, nothing in the kernel, and no file that was not there before the installation.
+/// What `bootstrap` may have changed of the running machine.
+const CHANGEABLE: &str = "sysctl -a 2>/dev/null | grep -E '^(net.core|net.ipv4.tcp|net.ipv4.ip_|kernel.panic |vm.panic)'; \
+                          tc qdisc show dev front | cut -d ' ' -f 2; systemctl show -p RuntimeWatchdogUSec";
+
+/// After `bootstrap`, in service: one command leaves what was there before.
+pub(super) fn uninstall(node: &mut Node, _: &Packages) -> Result<String> {
+    let before = node.run(CHANGEABLE)?;
+    node.run_within("ober-user bootstrap -y", LIMIT)?;
+    let changed = node.run(CHANGEABLE)?;
+    ensure!(before != changed, "bootstrap changed nothing: {before}");
+    let took = node.timed("ober-user uninstall -y >/root/said", LIMIT)?;
+    nothing_is_left(node)?;
+    let after = node.run(CHANGEABLE)?;
+    ensure!(
+        before == after,
+        "the machine was so: {before}\nand is so: {after}"
+    );
+    node.run("test -x /usr/sbin/haproxy && grep 'HAProxy stays installed' /root/said")?;
+    Ok(format!(
+        "{:.1} s; no process, program, pin or VIP, no file and no setting that was not there before; HAProxy stays",
+        took.as_secs_f32()
+    ))
+}
+
+/// As on a machine that never had the package.
 pub(super) fn nothing_is_left(node: &mut Node) -> Result<()> {
     nothing_runs(node)?;
     let newer = format!("find / -xdev -newer {MARK} ! -type d | grep -vE '{OTHERS}'");

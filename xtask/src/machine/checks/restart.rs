@@ -7,32 +7,36 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 
 /// How long the download takes, in seconds: the change and all that follows fit into it.
-const LOAD: u32 = 40;
-const LIMIT: Duration = Duration::from_mins(3);
+pub(super) const LOAD: u32 = 40;
+const LIMIT: Duration = Duration::from_mins(5);
 
 pub(super) fn restart(node: &mut Node, _: &Packages) -> Result<String> {
-    under_load(node, "systemctl restart ober")
+    under_load(node, "systemctl restart ober", LOAD)
 }
 
 pub(super) fn kill(node: &mut Node, _: &Packages) -> Result<String> {
-    under_load(node, "systemctl kill --kill-who=main --signal=KILL ober")
+    under_load(
+        node,
+        "systemctl kill --kill-who=main --signal=KILL ober",
+        LOAD,
+    )
 }
 
 pub(super) fn upgrade(node: &mut Node, packages: &Packages) -> Result<String> {
     node.bring(&packages.next()?, "/root/next.deb")?;
     let before = node.run("dpkg-query -W -f '${Version}' ober")?;
-    let said = under_load(node, "dpkg -i /root/next.deb")?;
+    let said = under_load(node, "dpkg -i /root/next.deb", LOAD)?;
     let after = node.run("dpkg-query -W -f '${Version}' ober")?;
     ensure!(before != after, "the version is still {before}");
     Ok(format!("{before} to {after}: {said}"))
 }
 
-/// Has clients download and ask, changes something, and counts what failed. The daemon is another process afterwards, its
-/// workers are the same.
-pub(super) fn under_load(node: &mut Node, change: &str) -> Result<String> {
+/// Has clients download for so many seconds and ask, changes something, and counts what failed. The daemon is another process
+/// afterwards, its workers are the same.
+pub(super) fn under_load(node: &mut Node, change: &str, seconds: u32) -> Result<String> {
     let workers = serving::workers(node)?;
     let daemon = serving::daemon(node)?;
-    let load = Load::start(node, LOAD)?;
+    let load = Load::start(node, seconds)?;
     node.run("sleep 3")?;
     let took = node.timed(change, LIMIT)?;
     let anew = format!(

@@ -34,7 +34,7 @@ use crate::{
         Host,
         parts::{firewall, limits, packages, qdisc, sysctl, time, users, watchdog},
         platform::Platform as _,
-        record::Record,
+        record::{Author, Record},
         wants::{Configured, Wants},
     },
     machine::realtime::{Priority, Thread},
@@ -249,7 +249,7 @@ pub(super) async fn host(config: Option<&Config>) -> host_facts::HostFacts {
         configured: config.map(Configured::of),
         ..Wants::default()
     };
-    let watchdog = match Record::read(&here.root) {
+    let watchdog = match Record::read(&here.root, Author::Bootstrap) {
         Ok(record) => watchdog::look(&here, &record).await.ok(),
         Err(_) => None,
     };

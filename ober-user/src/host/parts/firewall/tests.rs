@@ -7,7 +7,7 @@ use super::{
 use crate::host::{
     plan::{Change, Tone},
     platform::Said,
-    record::Record,
+    record::{Author, Record},
     root::Root,
     undo::{self, How},
     wants::{Configured, Transport},
@@ -270,7 +270,7 @@ async fn a_rule_that_cannot_be_looked_for_is_not_taken_for_gone_and_stays_record
         between: Vec::new(),
         reason: String::new(),
     };
-    let (mut record, _lock) = Record::open(&host.root).unwrap();
+    let (mut record, _lock) = Record::open(&host.root, Author::Bootstrap).unwrap();
     record.note(Part::Firewall, &change).unwrap();
     let mut all = undo::plan(&host, &record, &Part::ALL).await.unwrap();
     assert_eq!(all.len(), 1);

@@ -35,10 +35,15 @@ impl Assignment {
         self.file.as_os_str() == super::FILE
     }
 
-    /// Is it read after our file?
+    /// Is it read after the file of bootstrap?
     pub fn comes_later(&self) -> bool {
+        self.comes_after(super::FILE)
+    }
+
+    /// Is it read after this file?
+    pub fn comes_after(&self, file: &str) -> bool {
         let name = |path: &std::path::Path| path.file_name().map(std::ffi::OsStr::to_owned);
-        self.file.as_os_str() == MAIN || name(&self.file) > name(super::FILE.as_ref())
+        self.file.as_os_str() == MAIN || name(&self.file) > name(file.as_ref())
     }
 
     pub fn sets(&self, key: &str) -> bool {

@@ -1,0 +1,108 @@
+use std::fs;
+
+use super::{Facts, Owner, Step, make, remarks, steps};
+use crate::host::{Host, record::Author};
+
+fn facts(owner: Owner) -> Facts {
+    Facts {
+        systemd: true,
+        units: vec!["ober.service".to_owned(), "ober@b.service".to_owned()],
+        instances: vec!["/etc/ober/ober.toml".into(), "/etc/ober/b.toml".into()],
+        changed: Author::ALL.to_vec(),
+        owner,
+        program: true,
+        haproxy: true,
+    }
+}
+
+fn lines(facts: &Facts, keep: bool) -> Vec<String> {
+    steps(facts, keep).iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn what_may_refuse_comes_first_and_the_program_that_can_do_it_again_goes_last() {
+    assert_eq!(
+        lines(&facts(Owner::Deb("ober".to_owned())), false),
+        [
+            "stop ober.service, ober@b.service",
+            "end the workers of /etc/ober/ober.toml, take its programs off the interfaces and remove its VIPs",
+            "end the workers of /etc/ober/b.toml, take its programs off the interfaces and remove its VIPs",
+            "remove /etc/ober/*.toml, *.toml.old and config.d; keys and certificates there stay",
+            "put back what `backend-setup` changed",
+            "put back what `bootstrap` changed",
+            "remove /var/lib/ober, /var/cache/ober and /run/ober: lists, history, records",
+            "purge the package ober",
+        ]
+    );
+    assert_eq!(
+        lines(&facts(Owner::Table), true)[3..],
+        [
+            "put back what `backend-setup` changed",
+            "put back what `bootstrap` changed, but for the account and the directory of the configuration",
+            "remove the files that /usr/share/ober/FILES names",
+        ]
+    );
+}
+
+#[test]
+fn what_is_not_there_makes_no_step_and_is_said() {
+    let facts = Facts {
+        systemd: false,
+        units: Vec::new(),
+        instances: Vec::new(),
+        changed: Vec::new(),
+        owner: Owner::Nothing,
+        program: true,
+        haproxy: true,
+    };
+    assert_eq!(steps(&facts, true), []);
+    let all = remarks(&facts, true).join("\n");
+    for words in [
+        "systemd does not run here",
+        "nothing was ever configured",
+        "/usr/bin/ober-user: it stays",
+        "HAProxy stays installed",
+        "/etc/ober and /var/lib/ober stay",
+    ] {
+        assert!(all.contains(words), "{words}: {all}");
+    }
+}
+
+#[tokio::test]
+async fn files_of_the_table_and_of_the_program_go_and_all_others_stay_also_in_a_second_run() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let file = directory.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    };
+    let table = "/usr/bin/ober-user\n/usr/share/doc/ober/NOTICES\n/etc/passwd\n/usr/../etc/hosts\n";
+    write("usr/share/ober/FILES", table);
+    for ours in [
+        "usr/bin/ober-user",
+        "usr/share/doc/ober/NOTICES",
+        "etc/ober/ober.toml",
+        "etc/ober/ober.toml.old",
+        "etc/ober/config.d/a.toml",
+        "var/lib/ober/main/history/1.json",
+        "var/cache/ober/ober_1_amd64.deb",
+    ] {
+        write(ours, "");
+    }
+    for theirs in ["etc/passwd", "etc/hosts", "etc/ober/s3.pem"] {
+        write(theirs, "");
+    }
+    let host = Host::image(directory.path().to_owned());
+    for _ in 0..2 {
+        for step in [Step::RemoveConfiguration, Step::RemoveState, Step::Files] {
+            make(&host, &step).await.unwrap();
+        }
+        let mut left = std::collections::BTreeMap::new();
+        crate::host::tests::tree(directory.path(), &mut left);
+        let files = left.keys().filter(|it| it.is_file());
+        let files: Vec<_> = files
+            .map(|it| it.strip_prefix(directory.path()).unwrap().to_str().unwrap())
+            .collect();
+        assert_eq!(files, ["etc/hosts", "etc/ober/s3.pem", "etc/passwd"]);
+    }
+}

@@ -1,0 +1,340 @@
+//! What apt and dnf say, read; and whole upgrades on a machine whose commands were recorded.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    time::Duration,
+};
+
+use super::{Became, Manager, Offer, Package, Patience, apt, dnf, make, make::served};
+use crate::host::{
+    Host,
+    platform::{Platform, Said},
+    root::Root,
+};
+
+/// Debian 12 with `ober` from a repository of its own. The second block is an answer of this kind as it came from apt 2.6.
+const POLICY: &str = "\
+haproxy:
+  Installed: 2.6.12-1+deb12u3
+  Candidate: 2.6.12-1+deb12u4
+  Version table:
+     2.6.12-1+deb12u4 500
+        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+ *** 2.6.12-1+deb12u3 500
+        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+        100 /var/lib/dpkg/status
+ober:
+  Installed: 0.1.0-1
+  Candidate: 0.2.0-1
+  Version table:
+     0.2.0-1 500
+        500 file:/srv/ober ./ Packages
+ *** 0.1.0-1 100
+        100 /var/lib/dpkg/status
+";
+
+/// As apt 2.6.1 of Debian 12 answers: up to date, not installed, and a version that was rebuilt.
+const REAL: &str = "\
+haproxy:
+  Installed: 2.6.12-1+deb12u4
+  Candidate: 2.6.12-1+deb12u4
+  Version table:
+ *** 2.6.12-1+deb12u4 500
+        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+        100 /var/lib/dpkg/status
+     2.6.12-1+deb12u3 500
+        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+nginx:
+  Installed: (none)
+  Candidate: 1.22.1-9+deb12u11
+  Version table:
+     1.22.1-9+deb12u11 500
+        500 http://deb.debian.org/debian-security bookworm-security/main amd64 Packages
+appstream:
+  Installed: 0.16.1-2
+  Candidate: 0.16.1-2+b1
+  Version table:
+     0.16.1-2+b1 500
+        500 http://deb.debian.org/debian bookworm/main amd64 Packages
+ *** 0.16.1-2 100
+        100 /var/lib/dpkg/status
+";
+
+fn offer(package: Package, installed: &str, candidate: &str) -> Offer {
+    Offer {
+        package,
+        installed: installed.to_owned(),
+        candidate: candidate.to_owned(),
+    }
+}
+
+fn both() -> [Offer; 2] {
+    [
+        offer(Package::Haproxy, "2.6.12-1+deb12u3", "2.6.12-1+deb12u4"),
+        offer(Package::Ober, "0.1.0-1", "0.2.0-1"),
+    ]
+}
+
+#[test]
+fn apt_offers_what_is_installed_in_another_version_than_its_candidate() {
+    assert_eq!(apt::offers(POLICY), both());
+    assert_eq!(apt::offers(REAL), []);
+    // Real answers with the names that are asked for: rebuilt, and not installed.
+    let rebuilt = REAL.replace("\nappstream:", "\nober:");
+    let expected = offer(Package::Ober, "0.16.1-2", "0.16.1-2+b1");
+    assert_eq!(apt::offers(&rebuilt), [expected]);
+    assert_eq!(apt::offers(&REAL.replace("\nnginx:", "\nober:")), []);
+    for said in [
+        "",
+        "haproxy:",
+        "haproxy:\n  Installed: 1\n",
+        "haproxy:\nCandidate: 2\n",
+    ] {
+        assert_eq!(apt::offers(said), [], "{said}");
+    }
+    assert_eq!(apt::in_file_name("1:2.8.3-1"), "1%3a2.8.3-1");
+}
+
+#[test]
+fn dnf_offers_what_is_newer_than_rpm_says_is_installed() {
+    let installed = "haproxy 2.8.14-1.el10\nober 0.1.0-1\n";
+    let upgrades = "haproxy 0:2.8.14-2.el10\n\nhaproxy 0:2.8.15-1.el10\n";
+    let expected = offer(Package::Haproxy, "2.8.14-1.el10", "2.8.15-1.el10");
+    assert_eq!(dnf::offers(installed, upgrades), [expected]);
+    assert_eq!(dnf::offers(installed, ""), []);
+    assert_eq!(dnf::offers("package ober is not installed", "ober 1-1"), []);
+}
+
+#[test]
+fn vips_are_served_whose_gates_are_open() {
+    let said = r#"{"version":"9","gate":[{"vip":"192.0.2.10","state":"up","new":1},{"vip":"192.0.2.11","state":"down"},
+        {"vip":"2001:db8::1","state":"falling"}]}"#;
+    let expected = ["192.0.2.10", "2001:db8::1"].map(|it| it.parse().unwrap());
+    assert_eq!(served(said), BTreeSet::from(expected));
+    assert_eq!(served("no daemon runs"), BTreeSet::new());
+}
+
+/// A machine that has packages installed, by its files.
+#[derive(Debug, Default)]
+struct Recorded {
+    installed: RefCell<BTreeMap<String, String>>,
+    orders: RefCell<Vec<String>>,
+    /// Beginnings of commands that fail.
+    failing: Vec<&'static str>,
+    /// With these files installed no VIP is served.
+    blind: Vec<&'static str>,
+    cache: std::path::PathBuf,
+}
+
+impl Recorded {
+    fn obey(&self, words: &[&str]) -> Option<String> {
+        let line = words.join(" ");
+        if self.failing.iter().any(|it| line.contains(it)) {
+            return None;
+        }
+        match words {
+            ["env", _, "apt-get", "--quiet", "download", exact] => {
+                let (name, version) = exact.split_once('=')?;
+                fs::write(self.cache.join(format!("{name}_{version}_amd64.deb")), "").unwrap();
+            }
+            ["cp", from, to] => {
+                fs::copy(from, to).unwrap();
+            }
+            ["env", _, "apt-get", "install", .., file] => {
+                let name = Path::new(file).file_name()?.to_str()?;
+                let (package, _) = name.split_once('_')?;
+                let mut installed = self.installed.borrow_mut();
+                installed.insert(package.to_owned(), name.to_owned());
+            }
+            [.., "status", "--json"] => {
+                let installed = self.installed.borrow();
+                let blind = |it: &String| self.blind.iter().any(|blind| it.starts_with(blind));
+                let state = if installed.values().any(blind) {
+                    "down"
+                } else {
+                    "up"
+                };
+                return Some(format!(
+                    r#"{{"gate":[{{"vip":"192.0.2.10","state":"{state}"}}]}}"#
+                ));
+            }
+            _ => {}
+        }
+        Some(String::new())
+    }
+}
+
+impl Platform for Recorded {
+    fn is_running(&self) -> bool {
+        true
+    }
+
+    fn setting(&self, _key: &str) -> io::Result<Option<String>> {
+        Ok(None)
+    }
+
+    fn is_settable(&self, _key: &str) -> bool {
+        true
+    }
+
+    fn set(&self, _key: &str, _value: &str) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn exists(&self, _path: &str) -> bool {
+        false
+    }
+
+    async fn run(&self, words: &[&str]) -> Result<Said, String> {
+        self.orders.borrow_mut().push(words.join(" "));
+        let done = self.obey(words);
+        Ok(Said {
+            success: done.is_some(),
+            out: done.unwrap_or_default(),
+            complaint: "it failed".to_owned(),
+        })
+    }
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+    host: Host<Recorded>,
+}
+
+impl Bench {
+    fn new(failing: &[&'static str], blind: &[&'static str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        for path in ["var/cache/apt/archives", "etc/ober"] {
+            fs::create_dir_all(directory.path().join(path)).unwrap();
+        }
+        fs::write(directory.path().join("etc/ober/ober.toml"), "").unwrap();
+        let old = "haproxy_2.6.12-1+deb12u3_amd64.deb";
+        let kept = directory.path().join("var/cache/apt/archives").join(old);
+        fs::write(kept, "").unwrap();
+        let machine = Recorded {
+            failing: failing.to_vec(),
+            blind: blind.to_vec(),
+            cache: directory.path().join("var/cache/ober"),
+            ..Recorded::default()
+        };
+        Self {
+            host: Host {
+                root: Root::below(directory.path().to_owned()),
+                machine,
+            },
+            directory,
+        }
+    }
+
+    async fn make(&self) -> Vec<Became> {
+        let patience = Patience {
+            rounds: 3,
+            pace: Duration::from_millis(1),
+        };
+        let main = Path::new("/etc/ober/ober.toml");
+        make(&self.host, Manager::Apt, main, &both(), patience).await
+    }
+
+    /// Commands of this kind, in their order.
+    fn orders(&self, word: &str) -> Vec<String> {
+        let orders = self.host.machine.orders.borrow();
+        orders
+            .iter()
+            .filter(|it| it.contains(word))
+            .cloned()
+            .collect()
+    }
+
+    fn installed(&self) -> Vec<String> {
+        let installed = self.host.machine.installed.borrow();
+        installed.values().cloned().collect()
+    }
+
+    fn kept(&self) -> Vec<String> {
+        let names = self.host.root.names("/var/cache/ober").unwrap();
+        assert!(self.directory.path().exists());
+        names
+    }
+}
+
+const NEW: [&str; 2] = [
+    "haproxy_2.6.12-1+deb12u4_amd64.deb",
+    "ober_0.2.0-1_amd64.deb",
+];
+const OLD: [&str; 2] = [
+    "haproxy_2.6.12-1+deb12u3_amd64.deb",
+    "ober_0.1.0-1_amd64.deb",
+];
+
+#[tokio::test]
+async fn an_upgrade_keeps_the_old_files_tries_the_new_program_first_and_replaces_the_workers() {
+    let bench = Bench::new(&[], &[]);
+    assert_eq!(bench.make().await, [Became::Upgraded, Became::Upgraded]);
+    assert_eq!(bench.installed(), NEW);
+    assert_eq!(bench.kept(), [OLD[0], NEW[0], OLD[1], NEW[1]]);
+    assert_eq!(bench.orders("restart --workers").len(), 1);
+    let order = |word: &str| {
+        let orders = bench.host.machine.orders.borrow();
+        orders.iter().position(|it| it.contains(word)).unwrap()
+    };
+    let tried =
+        order("/var/cache/ober/trial/usr/bin/ober-user --config /etc/ober/ober.toml validate");
+    assert!(tried < order("--force-confold /var/cache/ober/ober_0.2.0-1"));
+    assert!(order("--force-confold /var/cache/ober/haproxy") < order("restart --workers"));
+    // The next one leaves the files of two versions.
+    fs::write(
+        bench
+            .directory
+            .path()
+            .join("var/cache/ober/ober_0.0.9-1_amd64.deb"),
+        "",
+    )
+    .unwrap();
+    bench.make().await;
+    assert_eq!(bench.kept().len(), 4);
+}
+
+#[tokio::test]
+async fn without_a_way_back_or_with_a_configuration_that_the_new_program_refuses_nothing_is_installed()
+ {
+    let bench = Bench::new(&["download ober=0.1.0-1"], &[]);
+    let became = bench.make().await;
+    assert!(
+        matches!(&became[1], Became::Refused(why) if why.contains("no way back")),
+        "{became:?}"
+    );
+    assert_eq!(bench.installed(), NEW[..1]);
+    let bench = Bench::new(&["trial/usr/bin/ober-user"], &[]);
+    let became = bench.make().await;
+    assert!(matches!(&became[1], Became::Refused(_)), "{became:?}");
+    assert_eq!(bench.installed(), NEW[..1]);
+    // What was unpacked is removed also then.
+    assert_eq!(bench.orders("rm -rf").len(), 2);
+}
+
+#[tokio::test]
+async fn a_package_that_does_not_serve_goes_back_and_what_follows_is_not_tried() {
+    let bench = Bench::new(&[], &["ober_0.2.0"]);
+    let became = bench.make().await;
+    assert!(
+        matches!(&became[1], Became::Back(why) if why.contains("192.0.2.10 not served")),
+        "{became:?}"
+    );
+    assert_eq!(bench.installed(), [NEW[0], OLD[1]]);
+    let bench = Bench::new(&[], &["haproxy_2.6.12-1+deb12u4"]);
+    let became = bench.make().await;
+    assert!(matches!(became[0], Became::Back(_)), "{became:?}");
+    assert_eq!(became[1], Became::NotTried);
+    assert_eq!(bench.installed(), OLD[..1]);
+    // There and back again.
+    assert_eq!(bench.orders("restart --workers").len(), 2);
+    let bench = Bench::new(&["confold /var/cache/ober/ober_0.1.0"], &["ober_0.2.0"]);
+    let became = bench.make().await;
+    assert!(
+        matches!(&became[1], Became::Stuck(why) if why.contains("to go back")),
+        "{became:?}"
+    );
+}
