@@ -16,7 +16,7 @@ use std::{
 };
 
 /// Below `src` of `ober-user` or `ober-base`, but for those of the tests' own model.
-const PURE: [&str; 67] = [
+const PURE: &[&str] = &[
     "announce/gate/damping.rs",
     "announce/gate/leaving.rs",
     "announce/gate/mod.rs",
@@ -172,7 +172,7 @@ fn what_a_file_reaches_is_read_from_its_code_and_neither_from_comments_nor_from_
 #[test]
 fn machines_and_decisions_name_no_task_socket_file_clock_or_log() {
     let model = folder("tests/src/model");
-    for path in PURE.map(listed).into_iter().chain(files(&model)) {
+    for path in PURE.iter().map(|it| listed(it)).chain(files(&model)) {
         let found = reaches(&fs::read_to_string(&path).unwrap());
         assert!(
             found.is_empty(),
@@ -184,7 +184,7 @@ fn machines_and_decisions_name_no_task_socket_file_clock_or_log() {
 
 #[test]
 fn every_machine_is_on_the_list() {
-    let listed = PURE.map(listed);
+    let listed = PURE.iter().map(|it| listed(it)).collect::<Vec<_>>();
     for path in sources().iter().flat_map(|source| files(source)) {
         let text = fs::read_to_string(&path).unwrap();
         if code(&text).contains("impl Machine for") {

@@ -1,7 +1,7 @@
 //! `ober start`, `stop`, `restart` and `logs`, as an operator types them.
 
 use super::remove::{OF_OURS, none_left};
-use super::restart::under_load;
+use super::restart::{LOAD, under_load};
 use crate::machine::node::Node;
 use crate::machine::packages::Packages;
 use crate::machine::serving::{self, CONFIGURATION};
@@ -133,7 +133,7 @@ pub(super) fn restart(node: &mut Node, _: &Packages) -> Result<String> {
         serving::daemon(node)? == daemon,
         "--reload-only restarted the daemon"
     );
-    let said = under_load(node, "ober restart")?;
+    let said = under_load(node, "ober restart", LOAD)?;
     Ok(format!("refused a broken file; {said}"))
 }
 
