@@ -69,8 +69,8 @@ use screen::Screen;
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
 every VIP down or disabled; 2 wrong usage or bad \
 configuration; 3 done, but some names did not resolve; 4 there is something to do, and it was only to be shown: `plan`, \
-`upgrade --check-only`, `--dry-run` of `bootstrap`, `backend-setup` and `config`; 5 `start` or `restart` ended with a VIP that \
-is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
+`upgrade --check-only`, `--dry-run` of `bootstrap`, `backend-setup`, `uninstall` and `config`; 5 `start` or `restart` ended \
+with a VIP that is not announced.\n\nColour is used on a terminal unless NO_COLOR is set. \
 RUST_LOG sets what is logged, for example RUST_LOG=debug.";
 
 /// Herr Ober: an S3 ingress with its filter, balancer and socket lookup in the kernel

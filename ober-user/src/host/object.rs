@@ -1,5 +1,5 @@
-//! What bootstrap and backend-setup look at, change and put back, and the states of it. Looking and putting back know no part: what was recorded
-//! is enough to undo it.
+//! What bootstrap and backend-setup look at, change and put back, and the states of it. Looking and putting back know no part: what
+//! was recorded is enough to undo it.
 
 use std::{fmt, path::PathBuf};
 

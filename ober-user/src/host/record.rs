@@ -137,10 +137,6 @@ impl Record {
         Ok((record, lock))
     }
 
-    pub fn author(&self) -> Author {
-        self.author
-    }
-
     pub fn entries(&self) -> &[Entry] {
         &self.kept.entries
     }

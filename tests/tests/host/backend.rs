@@ -141,6 +141,9 @@ impl Wire {
             format!("{keys:?}")
         };
         let addresses = ip(&self.server, "-oneline address show");
+        // The kernel makes those of the link itself, and proves them meanwhile.
+        let lasting = addresses.lines().filter(|it| !it.contains("scope link"));
+        let addresses = lasting.collect::<Vec<_>>().join("\n");
         [self.server.within(read), addresses]
     }
 
