@@ -91,7 +91,7 @@ fi
 if [ $1 = 0 ]; then
     if [ -d /run/systemd/system ]; then systemctl disable --now ober.service; systemctl stop 'ober@*.service'; fi
     for file in /etc/ober/*.toml; do
-        if [ -e "$file" ]; then ober-user --config "$file" detach --drain 10 || exit 1; fi
+        if [ -e \"$file\" ]; then ober-user --config \"$file\" detach --drain 10 || exit 1; fi
     done
     if [ -d /run/systemd/system ]; then systemctl stop ober.slice; fi
 fi
