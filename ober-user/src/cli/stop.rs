@@ -37,6 +37,8 @@ const INSTEAD: &str = "end the daemon with SIGTERM, then `ober-user detach`";
 const PACE: Duration = Duration::from_millis(500);
 /// For so long there must be no connection: neighbours need a moment to follow, and clients come meanwhile.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long the end of a process may take after systemd has called it stopped.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
 #[command(after_help = AFTER)]
@@ -201,7 +203,7 @@ async fn until_quiet(config: &Config, countdown: &mut Countdown) {
 async fn stop(service: &Service, instance: &Instance, countdown: &Countdown) -> Result<(), Error> {
     countdown.say(format!("systemctl stop {}", service.unit));
     let done = service.order(&["stop"]).await;
-    let is_there = !matches!(instance.connect().await, Ok(None));
+    let is_there = answers(instance).await;
     match done {
         Ok(()) if is_there => Err(unit::Error::Another {
             instance: instance.name().to_owned(),
@@ -215,6 +217,18 @@ async fn stop(service: &Service, instance: &Instance, countdown: &Countdown) -> 
             Ok(())
         }
     }
+}
+
+/// Does a daemon still answer? One that ends may have its socket for a moment more.
+async fn answers(instance: &Instance) -> bool {
+    let end = drive::now() + FAREWELL;
+    while !matches!(instance.connect().await, Ok(None)) {
+        if drive::now() >= end {
+            return true;
+        }
+        sleep(PACE).await;
+    }
+    false
 }
 
 /// Dismisses the workers, which may finish for what is left of the time, and takes programs, pins and VIPs away.

@@ -158,15 +158,15 @@ impl Node {
         self.stage.status(0).expect("status").pid
     }
 
-    fn gate(&self) -> Gate {
-        let text = self.stage.cli(0, &["gate", "--json"]).expect("gate");
-        let gates: Vec<Gate> = serde_json::from_str(&text).expect("its JSON");
+    fn gate(&self) -> Result<Gate> {
+        let text = self.stage.cli(0, &["gate", "--json"])?;
+        let gates: Vec<Gate> = serde_json::from_str(&text).context("read its JSON")?;
         let found = gates.into_iter().find(|gate| gate.vip == VIP4);
-        found.expect("the gate of the VIP")
+        found.context("the gate of the VIP")
     }
 
     fn stands(&self, standing: Standing) -> Result<Option<()>> {
-        Ok((self.gate().standing == standing).then_some(()))
+        Ok((self.gate()?.standing == standing).then_some(()))
     }
 
     fn write(&self, text: &str) {

@@ -211,7 +211,7 @@ fn a_daemon_that_another_manager_runs_is_left_alone_and_named() {
         node.stands(Standing::Announced)
     })
     .expect("announced");
-    let Gate { reason, .. } = node.gate();
+    let Gate { reason, .. } = node.gate().expect("the gate");
     assert!(reason.contains("answer"), "{reason}");
     node.stage.ober[0].stop().expect("stop");
 }
