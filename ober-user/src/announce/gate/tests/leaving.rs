@@ -2,6 +2,8 @@
 
 use super::*;
 
+const SECOND: Duration = Duration::from_secs(1);
+
 #[test]
 fn before_a_stop_a_vip_is_given_up_for_as_long_as_the_stop_may_take_and_no_order_is_undone() {
     fn serve(bench: &mut Bench, time: Duration) {
