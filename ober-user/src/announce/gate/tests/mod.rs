@@ -14,6 +14,7 @@ use crate::{
 
 mod clauses;
 mod history;
+mod leaving;
 mod tables;
 mod unseen;
 
