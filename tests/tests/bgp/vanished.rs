@@ -14,12 +14,16 @@ use crate::{
 
 /// The probes begin after 30 s of silence and end the connection 30 s later; 60 s is also the limit for what is unanswered.
 const LAW: Duration = Duration::from_mins(1);
+/// The kernel looks at that limit when it sends again. It does so after pauses that double, and shortens the one that would go
+/// beyond the limit; an ICMP error sets it again without that (RFC 6069), so the look may come a minute late.
+const UNANSWERED: Duration = Duration::from_mins(2);
 /// For a busy machine.
 const MORE: Duration = Duration::from_secs(20);
 
 /// `change`: the node has something to say to the neighbour that is gone. With FRR alone: BIRD's socket is bound to the interface,
 /// and Linux lets such a socket send where no rule leads.
 fn a_neighbour_that_vanishes_is_noticed_and_taken_again(name: &str, change: bool) {
+    let limit = if change { UNANSWERED } else { LAW };
     let (topology, setup) = (Topology::new(name), Setup::default());
     let mut router: Frr = Router::start(&topology, &setup);
     // A passive speaker has no session before it takes the router's connection.
@@ -34,7 +38,7 @@ fn a_neighbour_that_vanishes_is_noticed_and_taken_again(name: &str, change: bool
     if change {
         speaker.stand(VIP4, Standing::Depreferenced);
     }
-    let ended = until("the session has ended", LAW + MORE, || {
+    let ended = until("the session has ended", limit + MORE, || {
         Ok(Some(speaker.neighbour(ROUTER4)).filter(|it| it.flaps > flaps))
     })
     .expect("it is noticed");
@@ -59,6 +63,6 @@ fn a_silent_neighbour_that_vanishes_without_a_hold_time_is_noticed_within_a_minu
 }
 
 #[test]
-fn a_neighbour_that_vanishes_under_an_update_is_noticed_within_a_minute() {
+fn a_neighbour_that_vanishes_under_an_update_is_noticed_within_two_minutes() {
     a_neighbour_that_vanishes_is_noticed_and_taken_again("bgp-gone-busy", true);
 }

@@ -26,7 +26,7 @@ const BACKLOG: i32 = 64;
 /// After this silence the kernel probes the other end; after as long again without an answer the connection ends.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How long what was sent may go without an answer where there is no hold time. The kernel does not probe meanwhile, and by
-/// itself it would send again for a quarter of an hour.
+/// itself it would send again for a quarter of an hour. It looks at this limit when it sends again, which may be a minute late.
 const UNANSWERED: Duration = Duration::from_secs(2 * KEEPALIVE.as_secs());
 
 /// The TTL of sent packets; `None`: the kernel's default.
