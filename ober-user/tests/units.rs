@@ -86,9 +86,8 @@ fn a_further_instance_differs_from_the_first_one_only_by_its_name_and_its_file()
 fn the_unit_grants_every_capability_that_the_daemon_asks_for() {
     let text = include_str!("../../ober-base/src/system/privilege.rs");
     let names = text.split(|letter: char| !letter.is_ascii_uppercase() && letter != '_');
-    // The first only where the BPF file system is not mounted yet, which systemd does; the others for `bootstrap`, which no
-    // unit runs.
-    let others = ["CAP_SYS_ADMIN", "CAP_CHOWN", "CAP_DAC_OVERRIDE"];
+    // For `bootstrap`, which no unit runs.
+    let others = ["CAP_CHOWN", "CAP_DAC_OVERRIDE"];
     let wanted: BTreeSet<&str> = names
         .filter(|word| word.starts_with("CAP_") && !others.contains(word))
         .collect();

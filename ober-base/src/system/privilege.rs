@@ -47,6 +47,12 @@ const CHOWN: Capability = Capability {
     purpose: "give directories to the group of the workers",
 };
 
+const SYS_ADMIN: Capability = Capability {
+    number: 21,
+    name: "CAP_SYS_ADMIN",
+    purpose: "look programs, maps and links up by their numbers",
+};
+
 const SYS_RESOURCE: Capability = Capability {
     number: 24,
     name: "CAP_SYS_RESOURCE",
@@ -54,9 +60,9 @@ const SYS_RESOURCE: Capability = Capability {
 };
 
 /// Needed to load and attach the programs.
-pub const DATA_PLANE: [Capability; 3] = [BPF, NET_ADMIN, PERFMON];
+pub const DATA_PLANE: [Capability; 4] = [BPF, NET_ADMIN, PERFMON, SYS_ADMIN];
 /// Needed by the daemon, which also loads the programs.
-pub const DAEMON: [Capability; 4] = [BPF, NET_ADMIN, PERFMON, NET_BIND_SERVICE];
+pub const DAEMON: [Capability; 5] = [BPF, NET_ADMIN, PERFMON, SYS_ADMIN, NET_BIND_SERVICE];
 /// Needed to read and change pinned maps.
 pub const MAPS: [Capability; 1] = [BPF];
 
@@ -67,7 +73,7 @@ pub const LIMITS: [Capability; 1] = [SYS_RESOURCE];
 pub const MACHINE: [Capability; 3] = [CHOWN, DAC_OVERRIDE, NET_ADMIN];
 
 /// Needed in some cases only, by what loads the programs.
-const SOMETIMES: &str = "Beside these: CAP_SYS_ADMIN where the BPF file system is not mounted yet; CAP_SYS_PTRACE and \
+const SOMETIMES: &str = "Beside these: CAP_SYS_PTRACE and \
 CAP_KILL to take over and replace workers that run as another user, CAP_SETUID, CAP_SETGID and CAP_SYS_CHROOT to start \
 them as that in an empty root; write permission on the state, run and pin directories. The ports of listeners need none, and \
 neither does pinning to CPUs.";
@@ -106,11 +112,10 @@ pub fn require(needed: &[Capability]) -> Result<(), Missing> {
 }
 
 fn lacking(needed: &[Capability], held: u64) -> Result<(), Missing> {
-    /// `CAP_SYS_ADMIN` includes `CAP_BPF` and `CAP_PERFMON`, which were split from it.
-    const SYS_ADMIN: u64 = 1 << 21;
+    let holds = |capability: &Capability| held & (1 << capability.number) != 0;
+    // `CAP_BPF` and `CAP_PERFMON` were split from `CAP_SYS_ADMIN`, which still includes them.
     let has = |capability: &Capability| {
-        held & (1 << capability.number) != 0
-            || held & SYS_ADMIN != 0 && [BPF, PERFMON].contains(capability)
+        holds(capability) || holds(&SYS_ADMIN) && [BPF, PERFMON].contains(capability)
     };
     let missing: Vec<_> = needed
         .iter()

@@ -226,7 +226,7 @@ mod tests {
         assert_eq!(
             (snapshot, missing),
             (None, vec![]),
-            "nobody knows where its history is"
+            "the place of its history is unknown"
         );
         let (snapshot, missing) = home.started(&text.replace("1000", "2000")).unwrap();
         assert_eq!((snapshot, missing.len()), (Some(1), 1));

@@ -48,7 +48,7 @@ impl Expected {
         let there = there.with_context(|| format!("read {}", self.place.display()))?;
         ensure!(
             fingerprint(&there) == self.fingerprint,
-            "replace {}: somebody has changed it since it was read, so it stays as it is now; look at it and begin again",
+            "replace {}: it was changed since this command read it, and stays as it is now; look at it and run the command again",
             self.place.display()
         );
         Ok(())

@@ -61,7 +61,7 @@ impl Watched {
         answered
     }
 
-    /// Was each thread at work on one and the same task since the last look? With several threads the others answer in its
+    /// Has each thread run one and the same task since the last look? With several threads the others answer in its
     /// place.
     fn is_stuck(&mut self) -> bool {
         if self.runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {

@@ -278,13 +278,13 @@ impl Plane {
             (*node).layout = LAYOUT;
             (*node).line_mask = lines - 1;
         }
-        let everybody = self
+        let all = self
             .maps
             .pages
             .at(usize::from(ober_common::abi::PAGE_ALL))
             .as_ptr();
         // SAFETY: as above.
-        unsafe { (*everybody).words.fill(u64::MAX) };
+        unsafe { (*all).words.fill(u64::MAX) };
     }
 }
 

@@ -80,9 +80,6 @@ impl PinnedLinks {
                 // The program was replaced and has gone since the link was read: the link has another one now.
                 Err(error) if error.kind() == io::ErrorKind::NotFound && again.next().is_some() => {
                 }
-                // Linux wants `CAP_SYS_ADMIN` of a process that looks a program up by its number, and the unit does not grant
-                // it. The link is the one that this program pinned, in a directory of root alone.
-                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(true),
                 Err(error) => return Err(error),
             }
         }

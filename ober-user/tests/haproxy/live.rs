@@ -274,7 +274,7 @@ async fn live_changes_of_weight_limit_and_address_survive_a_worker_crash_and_a_n
     assert_eq!(
         pids(&pool),
         before,
-        "nobody is replaced for what it was told already"
+        "no worker is replaced for what it was told already"
     );
     drop(pool);
     servers[0].terms.weight = 3;
@@ -451,8 +451,8 @@ async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_
     lab.servers.insert("storage".to_owned(), all.clone());
     let (mut pool, _events) = lab.start().await;
     let at = addresses(&pool, 80)[0];
-    let everybody = || (1..200).map(|last| served(last, at)).collect::<Vec<_>>();
-    let before = everybody();
+    let of_all = || (1..200).map(|last| served(last, at)).collect::<Vec<_>>();
+    let before = of_all();
     lab.servers.insert("storage".to_owned(), all[1..].to_vec());
     assert_eq!(
         pool.reload(&lab.config, &lab.servers)
@@ -461,7 +461,7 @@ async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_
             .changed_live,
         [0]
     );
-    let without = everybody();
+    let without = of_all();
     for (before, after) in before.iter().zip(&without) {
         assert!(
             before == after || (before == "a" && after != "a"),
@@ -486,5 +486,5 @@ async fn with_iphash1_only_the_clients_of_a_removed_server_move_and_they_return_
             .changed_live,
         [0]
     );
-    assert_eq!(everybody(), before);
+    assert_eq!(of_all(), before);
 }

@@ -10,13 +10,14 @@ use std::{
     path::{Path, PathBuf},
     process::{Output, Stdio},
     sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use nix::sched::{CloneFlags, setns, unshare};
 use ober_programs::{Command, ETHTOOL, IP};
 
-use super::{cleanup::Cleanup, process::Process};
+use super::{cleanup::Cleanup, process::Process, until};
 
 /// One machine. Everything that runs in it ends with it.
 #[derive(Debug)]
@@ -92,6 +93,26 @@ impl Host {
             self.name,
             String::from_utf8_lossy(&output.stderr).trim()
         );
+        Ok(())
+    }
+
+    /// Waits until the kernel calls these interfaces up. It finds the carrier of a veth pair in a queue of its own, on a busy
+    /// machine up to a second after the command that brought the pair up.
+    pub fn until_up(&self, interfaces: &[&str]) -> Result<()> {
+        for interface in interfaces {
+            until(
+                &format!("{interface} is up"),
+                Duration::from_secs(10),
+                || {
+                    let shown = self.output(
+                        IP.command()
+                            .args(["-oneline", "link", "show", "dev", interface]),
+                    )?;
+                    let up = String::from_utf8_lossy(&shown.stdout).contains(" state UP ");
+                    Ok(up.then_some(()))
+                },
+            )?;
+        }
         Ok(())
     }
 

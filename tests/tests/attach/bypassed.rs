@@ -7,12 +7,9 @@ use ober_tests::{
     nodes::one::{OPEN, Settings, Stage},
     strange::Detour,
 };
-use ober_user::{
-    announce::gate::State,
-    api::status::{Interface, Status},
-};
+use ober_user::{announce::gate::State, api::status::Status};
 
-use crate::{CONTENT, PATH, get, serving};
+use crate::{CONTENT, PATH, all_are, get, in0, serving};
 
 /// The daemon looks every two seconds, and believes counters that are four seconds old.
 const LONG: Duration = Duration::from_mins(1);
@@ -35,14 +32,6 @@ fn while_clients_come(stage: &Stage, what: &str, wanted: impl Fn(&Status) -> boo
         Ok(Some(status))
     })
     .expect(what)
-}
-
-fn in0(status: &Status) -> &Interface {
-    &status.data_plane.interfaces[0]
-}
-
-fn all_are(status: &Status, state: State) -> bool {
-    status.gate.iter().all(|it| it.state == state)
 }
 
 fn served_by(xdp: &'static str) -> Stage {

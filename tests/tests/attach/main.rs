@@ -7,6 +7,7 @@
 
 mod bypassed;
 mod changes;
+mod granted;
 mod late;
 mod pins;
 mod refused;
@@ -21,7 +22,10 @@ use ober_tests::{
     nodes::one::{Settings, Stage},
     pattern::Pattern,
 };
-use ober_user::api::status::Interface;
+use ober_user::{
+    announce::gate::State,
+    api::status::{Interface, Status},
+};
 
 const SOON: Duration = Duration::from_secs(30);
 const PATH: &str = "/attach/object";
@@ -49,6 +53,14 @@ fn get(stage: &Stage, client: &Client) -> Result<(), String> {
     let got = stage.cluster.clients[0].tokio(async || client.get(PATH, CONTENT).await);
     got.expect("enter the client")
         .map_err(|failure| format!("{failure:?}"))
+}
+
+fn in0(status: &Status) -> &Interface {
+    &status.data_plane.interfaces[0]
+}
+
+fn all_are(status: &Status, state: State) -> bool {
+    status.gate.iter().all(|it| it.state == state)
 }
 
 /// Changes the text of the configuration.

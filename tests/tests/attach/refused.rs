@@ -7,7 +7,7 @@ use ober_tests::{
 };
 use ober_user::dataplane;
 
-use crate::{SOON, change, doctor, ethtool, get, interface, log, pins, refused, serving};
+use crate::{SOON, change, doctor, ethtool, get, in0, interface, log, pins, refused, serving};
 
 fn stage(name: &str, xdp: &'static str) -> Stage {
     let settings = Settings {
@@ -210,7 +210,7 @@ fn a_foreign_program_in_the_daemons_link_is_noticed_and_replaced() {
     until("our program in its place", SOON, || {
         let status = stage.status()?;
         let mended = status.reconcile.mended["program"] > before;
-        Ok((mended && status.data_plane.interfaces[0].attached == Some(true)).then_some(()))
+        Ok((mended && in0(&status).attached == Some(true)).then_some(()))
     })
     .expect("it is put back");
     assert_eq!(get(&stage, &stage.secure(ober_tests::lab::VIP4)), Ok(()));

@@ -31,8 +31,10 @@ fn node(lab: &Lab) -> Host {
         "link add in1 type veth peer name out1",
     ];
     host.ip(&lines).expect("interfaces");
-    let up = ["in0", "out0", "in1", "out1"].map(|name| format!("link set {name} up"));
+    let interfaces = ["in0", "out0", "in1", "out1"];
+    let up = interfaces.map(|name| format!("link set {name} up"));
     host.ip(&up).expect("up");
+    host.until_up(&interfaces).expect("they come up");
     host
 }
 

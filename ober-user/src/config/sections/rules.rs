@@ -143,14 +143,14 @@ impl Judge<'_> {
 
 /// The clients that the rules could admit, for the list of the XDP program. `None`: all clients, or a list that is too long.
 pub(super) fn admitted(rules: &[Rule]) -> Option<Vec<IpNet>> {
-    let everybody = [
+    let all = [
         IpNet::V4(ipnet::Ipv4Net::default()),
         IpNet::V6(ipnet::Ipv6Net::default()),
     ];
-    let (mut open, mut admitted) = (everybody.to_vec(), Vec::new());
+    let (mut open, mut admitted) = (all.to_vec(), Vec::new());
     let decisive = rules.iter().filter(|rule| rule.allow || rule.by_address());
     for rule in decisive {
-        let who = rule.who.map_or(everybody.to_vec(), |net| vec![net]);
+        let who = rule.who.map_or(all.to_vec(), |net| vec![net]);
         let mut left = Vec::new();
         for net in open {
             let (inside, outside) = cut(net, &who);
@@ -166,7 +166,7 @@ pub(super) fn admitted(rules: &[Rule]) -> Option<Vec<IpNet>> {
     }
     admitted.extend(open);
     let admitted = IpNet::aggregate(&admitted);
-    (admitted != everybody).then_some(admitted)
+    (admitted != all).then_some(admitted)
 }
 
 /// The part of `net` inside `who`, and the parts outside.
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(
             admitted_by(&["deny all path=/admin"]),
             None,
-            "everybody may come"
+            "all clients may come"
         );
     }
 

@@ -210,8 +210,8 @@ impl Judge<'_> {
         for at in servers {
             if let Some(address) = first_address(&at.value) {
                 let message = format!(
-                    "`{address}` has no name to hold its certificate to: the machine's authorities vouch for \
-                     anybody's"
+                    "`{address}` has no name to hold its certificate to: the machine's authorities sign \
+                     certificates of any name"
                 );
                 let help = "write `server_name`, the `ca` that signs your servers' certificates, host names as servers, or \
                             `verify = false`";

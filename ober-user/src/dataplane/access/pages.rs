@@ -18,14 +18,14 @@ use crate::{
 const WORDS: usize = 1024;
 type Bits = [u64; WORDS];
 type Numbers = std::ops::Range<u32>;
-static NOBODY: Bits = [0; WORDS];
-static EVERYBODY: Bits = [u64::MAX; WORDS];
+static EMPTY: Bits = [0; WORDS];
+static FULL: Bits = [u64::MAX; WORDS];
 
 /// The wanted content of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Content {
-    Nobody,
-    Everybody,
+    Empty,
+    Full,
     Some,
 }
 
@@ -62,8 +62,8 @@ impl<'a> Walk<'a> {
         self.reach = self.reach.filter(|reach| *reach >= low);
         let begins = self.ranges.first().is_some_and(|range| range.first <= high);
         match self.reach {
-            None if !begins => Content::Nobody,
-            Some(reach) if reach >= high => Content::Everybody,
+            None if !begins => Content::Empty,
+            Some(reach) if reach >= high => Content::Full,
             _ => Content::Some,
         }
     }
@@ -111,8 +111,8 @@ impl<'a> Wanted<'a> {
     fn page(&mut self, maps: &Maps, list: u32, number: u32) -> Content {
         let comes = self.comes.page(number);
         match &mut self.goes {
-            _ if comes == Content::Everybody => return comes,
-            None if comes == Content::Nobody => return comes,
+            _ if comes == Content::Full => return comes,
+            None if comes == Content::Empty => return comes,
             None => self.bits.fill(0),
             Some(goes) => {
                 goes.page(number);
@@ -124,10 +124,10 @@ impl<'a> Wanted<'a> {
         self.comes
             .places(number)
             .for_each(|(first, last)| set(&mut self.bits, first, last));
-        if *self.bits == EVERYBODY {
-            Content::Everybody
-        } else if *self.bits == NOBODY {
-            Content::Nobody
+        if *self.bits == FULL {
+            Content::Full
+        } else if *self.bits == EMPTY {
+            Content::Empty
         } else {
             Content::Some
         }
@@ -135,8 +135,8 @@ impl<'a> Wanted<'a> {
 
     fn bits(&self, content: Content) -> &Bits {
         match content {
-            Content::Nobody => &NOBODY,
-            Content::Everybody => &EVERYBODY,
+            Content::Empty => &EMPTY,
+            Content::Full => &FULL,
             Content::Some => &self.bits,
         }
     }
@@ -242,9 +242,9 @@ impl Plan {
     ) -> bool {
         let (first, last) = (number << 16, number << 16 | 0xffff);
         match (content, page) {
-            (Content::Nobody, PAGE_NONE) | (Content::Everybody, PAGE_ALL) => return false,
-            (Content::Everybody, PAGE_NONE) => self.added.push(first, last),
-            (Content::Nobody, PAGE_ALL) => self.removed.push(first, last),
+            (Content::Empty, PAGE_NONE) | (Content::Full, PAGE_ALL) => return false,
+            (Content::Full, PAGE_NONE) => self.added.push(first, last),
+            (Content::Empty, PAGE_ALL) => self.removed.push(first, last),
             _ => {
                 return self.compare_words(words(maps, page), first, wanted)
                     || content != Content::Some;
@@ -311,8 +311,8 @@ impl Plan {
         for number in &self.numbers {
             let page = current(maps, list, *number);
             match wanted.page(maps, list, *number) {
-                Content::Nobody => {}
-                Content::Everybody => publish(maps, list, *number, PAGE_ALL),
+                Content::Empty => {}
+                Content::Full => publish(maps, list, *number, PAGE_ALL),
                 Content::Some if page == PAGE_ALL => {}
                 Content::Some if page == PAGE_NONE => {
                     give(maps, list, *number, &wanted.bits, room);
@@ -326,8 +326,8 @@ impl Plan {
         for number in &self.numbers {
             let page = current(maps, list, *number);
             match wanted.page(maps, list, *number) {
-                Content::Everybody => {}
-                Content::Nobody => publish(maps, list, *number, PAGE_NONE),
+                Content::Full => {}
+                Content::Empty => publish(maps, list, *number, PAGE_NONE),
                 Content::Some if page == PAGE_ALL => {
                     give(maps, list, *number, &wanted.bits, room);
                 }

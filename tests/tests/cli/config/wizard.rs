@@ -167,7 +167,7 @@ fn what_another_process_wrote_meanwhile_is_not_written_over() {
     let (code, said) = session.end().unwrap();
     assert_eq!(code, Some(1), "{said}");
     assert!(
-        said.contains("somebody has changed it since it was read"),
+        said.contains("it was changed since this command read it"),
         "{said}"
     );
     assert_eq!(fs::read_to_string(node.config()).unwrap(), theirs);

@@ -93,7 +93,7 @@ impl Fake {
         assert_eq!(
             self.in_ring,
             serving.is_some(),
-            "in the ring if and only if somebody serves"
+            "in the ring if and only if a process serves"
         );
         if let Some(pid) = serving {
             assert_eq!(
