@@ -13,7 +13,7 @@ use super::{
     screen::{Screen, many, note, span, spinner},
 };
 use crate::{
-    config::period,
+    config::{LONGEST_PERIOD, period},
     daemon::{self, Detached},
     dataplane,
     haproxy::Left,
@@ -40,11 +40,12 @@ pub(super) struct Detach {
     json: Json,
 }
 
-/// Reads a length of time; a bare number counts seconds.
+/// Reads a length of time, at most what a configuration may have; a bare number counts seconds.
 pub(super) fn time(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().map(Duration::from_secs);
     let time = seconds.or_else(|| period(text));
-    time.ok_or_else(|| "a length of time such as 500ms, 10s or 5m is wanted".to_owned())
+    let time = time.filter(|time| *time <= LONGEST_PERIOD);
+    time.ok_or_else(|| "write a length of time such as 500ms, 10s or 5m, at most 24d".to_owned())
 }
 
 impl Detach {
@@ -160,6 +161,10 @@ mod tests {
         ] {
             assert_eq!(time(text), Ok(expected), "{text}");
         }
-        assert!(time("ten").is_err());
+        let longest = ["24d", "2073600"];
+        assert!(longest.iter().all(|text| time(text).is_ok()));
+        for text in ["ten", "25d", "2073601", "18446744073709551615"] {
+            assert!(time(text).is_err(), "{text}");
+        }
     }
 }

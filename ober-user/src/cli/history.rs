@@ -7,7 +7,7 @@ use clap::Args;
 use super::{
     Error, Json, Outcome,
     instance::{Instance, PATIENCE},
-    screen::{Cell, Screen, span},
+    screen::{Cell, Screen, Tone, span},
 };
 use crate::{
     config::without_secrets,
@@ -55,8 +55,7 @@ impl History {
         for file in snapshot.written.files() {
             screen.line(format_args!("# {}", file.path.display()))?;
             for line in file.text.lines() {
-                let line = screen.paint(line.replace('\t', "    "), super::screen::Tone::Plain);
-                screen.line(line)?;
+                screen.text(line, Tone::Plain)?;
             }
         }
         Ok(Outcome::Done)
@@ -86,8 +85,7 @@ impl History {
             return Ok(Outcome::Done);
         }
         for line in &lines {
-            let line = screen.paint(line, super::screen::Tone::Plain);
-            screen.line(line)?;
+            screen.text(line, Tone::Plain)?;
         }
         Ok(Outcome::Done)
     }

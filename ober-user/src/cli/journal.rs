@@ -7,7 +7,7 @@
 use std::{
     env,
     fmt::{self, Write as _},
-    io::{self, Stderr},
+    io::{self, Stderr, Write as _},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
     time::Duration,
@@ -143,7 +143,8 @@ impl<S: Subscriber> Layer<S> for Native {
             .is_err()
         {
             // The stream takes it while journald's socket does not.
-            eprintln!("<{priority}>{}", said.message());
+            // Where standard error is closed too, the line is lost: that must not end the daemon, as `eprintln` would.
+            writeln!(io::stderr(), "<{priority}>{}", said.message()).unwrap_or_default();
         }
     }
 }

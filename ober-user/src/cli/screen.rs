@@ -146,6 +146,13 @@ impl Screen {
         writeln!(self.out, "{}", spoken(&tame_lines(&line, self.colour)))
     }
 
+    /// Writes one line of a file, or of its difference: its words are the file's, so the name of this program stays as it is
+    /// there. Control characters are escaped, and a tab has the width of four blanks.
+    pub fn text(&mut self, line: &str, tone: Tone) -> io::Result<()> {
+        let line = self.tint(&tame(&line.replace('\t', "    ")), tone);
+        writeln!(self.out, "{line}")
+    }
+
     /// One JSON value on one line.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), super::Error> {
         serde_json::to_writer(&mut self.out, value)?;
@@ -303,6 +310,15 @@ pub(crate) mod tests {
             paper.text(),
             "a\\u{1b}[2Jb\\u{1b}[31mc\na\\u{1b}[2Jb\x1b[31mc\n"
         );
+    }
+
+    #[test]
+    fn a_line_of_a_file_is_shown_as_it_is_but_for_control_characters() {
+        let paper = Paper::default();
+        let mut screen = Screen::plain(paper.clone());
+        let line = "#\t`ober-user reload`\x1b[2J";
+        screen.text(line, Tone::Plain).unwrap();
+        assert_eq!(paper.text(), "#    `ober-user reload`\\u{1b}[2J\n");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::{
 };
 
 /// The longest time that HAProxy can count is 24 days and some hours; rounded down.
-const LONGEST: Duration = Duration::from_hours(24 * 24);
+pub const LONGEST_PERIOD: Duration = Duration::from_hours(24 * 24);
 /// Names become parts of paths, of socket addresses and of HAProxy's configuration.
 const LONGEST_NAME: usize = 32;
 
@@ -120,7 +120,7 @@ impl<'j> Judge<'j> {
         default: Duration,
     ) -> Duration {
         let (span, Period(period)) = (key.span(), key.or(Period(default)));
-        if period > LONGEST {
+        if period > LONGEST_PERIOD {
             self.refuse(Fault::new(
                 span,
                 format!("`{name}` is longer than 24 days, the most HAProxy can count"),

@@ -19,6 +19,7 @@ use std::{
 use crate::names::resolve::Resolve;
 
 pub use self::{
+    judge::LONGEST_PERIOD,
     load::base,
     location::Location,
     remarks::Remark,

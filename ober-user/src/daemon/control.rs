@@ -19,6 +19,7 @@ use crate::{
         connections::{Open, Served},
         http::Source as _,
     },
+    config::LONGEST_PERIOD,
     lists,
     plan::history::{Origin, Reason},
     system::memory,
@@ -83,7 +84,7 @@ async fn answer_all(
             Err(error) => match serde_json::from_str(&line) {
                 Ok(Stream::Watch) => return watch(write, daemon).await,
                 Ok(Stream::Leave { seconds }) => {
-                    let within = Duration::from_secs(seconds);
+                    let within = Duration::from_secs(seconds).min(LONGEST_PERIOD);
                     return leave(&mut requests, write, daemon, (within, caller)).await;
                 }
                 Err(_) => say(write, &usage(&error)).await?,

@@ -33,8 +33,7 @@ pub(super) fn show(original: &Original, next: &File, screen: &mut Screen) -> Res
                 ChangeTag::Equal => (' ', Tone::Plain),
             };
             let text = change.value().trim_end_matches(['\n', '\r']);
-            let text = text.replace('\t', "    ");
-            screen.line(screen.paint(format_args!("{sign}{text}"), tone))?;
+            screen.text(&format!("{sign}{text}"), tone)?;
         }
     }
     for hidden in hidden(original, next) {

@@ -24,7 +24,10 @@ use std::{
 use clap::{Args, Subcommand};
 
 use self::{answers::Answers, finish::How, original::Original};
-use super::{Error, Outcome, screen::Screen};
+use super::{
+    Error, Outcome,
+    screen::{Screen, Tone},
+};
 
 const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
 
@@ -65,7 +68,9 @@ impl Config {
             Some(Command::Get(get)) => return get.run(path, screen).await,
             Some(Command::Edit(edit)) => return edit.run(path, screen).await,
             Some(Command::Example) => {
-                screen.line(EXAMPLE.trim_end())?;
+                for line in EXAMPLE.lines() {
+                    screen.text(line, Tone::Plain)?;
+                }
                 return Ok(Outcome::Done);
             }
             None => {}
