@@ -20,9 +20,8 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// The largest program that is given away, in bytes: a node downloads it, and keeps an old one beside the new one. The goal is
-/// 24 MB, which the program has outgrown.
-const LARGEST: u64 = 30_000_000;
+/// The largest program that is given away, in bytes: a node downloads it, and keeps an old one beside the new one.
+const LARGEST: u64 = 24_000_000;
 /// The name of the file with the symbols, which the program carries so that debuggers find it.
 pub(super) const SYMBOLS: &str = "ober-user.debug";
 

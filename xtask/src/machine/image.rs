@@ -38,7 +38,7 @@ const PACKAGES: &[&str] = &[
     "firewalld",
 ];
 /// Files of the machine, with their places.
-const FILES: [(&str, &str); 9] = [
+const FILES: [(&str, &str); 10] = [
     (
         "usr/local/lib/machine/agent.py",
         include_str!("guest/agent.py"),
@@ -50,6 +50,10 @@ const FILES: [(&str, &str); 9] = [
     (
         "usr/local/lib/machine/load.py",
         include_str!("guest/load.py"),
+    ),
+    (
+        "usr/local/lib/machine/person.py",
+        include_str!("guest/person.py"),
     ),
     (
         "usr/local/lib/machine/network.sh",

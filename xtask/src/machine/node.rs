@@ -26,6 +26,8 @@ const WAKE: Duration = Duration::from_mins(2);
 const SAVE: Duration = Duration::from_mins(3);
 /// What a command may take that should take a moment.
 const SHORT: Duration = Duration::from_mins(1);
+/// What a command of ours may take, that waits for something.
+const LONG: Duration = Duration::from_mins(3);
 
 /// A machine; its QEMU ends when dropped.
 pub(super) struct Node {
@@ -113,6 +115,18 @@ impl Node {
         answer
     }
 
+    /// Runs a command that ends with this exit status; returns what it wrote, errors too.
+    pub(super) fn ends(&mut self, command: &str, status: i32) -> Result<String> {
+        let answer = self.ask_within(&format!("{command} 2>&1"), LONG)?;
+        ensure!(
+            answer.status == status,
+            "`{command}` ended with {}, and {status} was expected: {}",
+            answer.status,
+            answer.output
+        );
+        Ok(answer.output)
+    }
+
     fn tell(&self, began: Instant, what: &str) {
         if self.verbose {
             println!("{:6.1} s  {what}", began.elapsed().as_secs_f32());
@@ -152,11 +166,11 @@ impl Node {
         self.put(path, &bytes)
     }
 
-    /// Has it restart, and waits until it answers again.
-    pub(super) fn reboot(&mut self) -> Result<Duration> {
+    /// Has it restart by this command, and waits until it answers again.
+    pub(super) fn reboot(&mut self, command: &str) -> Result<Duration> {
         let before = self.agent.boot(WAKE)?;
         let began = Instant::now();
-        self.run("systemctl reboot")?;
+        self.run(command)?;
         loop {
             let left = BOOT.saturating_sub(began.elapsed());
             ensure!(

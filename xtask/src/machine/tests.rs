@@ -1,4 +1,4 @@
-use super::checks::CHECKS;
+use super::checks::{CHECKS, commands};
 use super::serving::Counts;
 use std::collections::BTreeSet;
 
@@ -37,4 +37,19 @@ fn clients_are_content_only_if_they_asked_and_nothing_failed_and_the_download_is
         assert_eq!(Counts::read(said).unwrap().is_clean(), expected, "{said}");
     }
     assert_eq!(Counts::read("Traceback (most recent call last):"), None);
+}
+
+#[test]
+fn readme_has_four_commands_for_a_node() {
+    let commands = commands().unwrap();
+    let words = [
+        "apt install ./ober_",
+        "ober bootstrap",
+        "ober config",
+        "ober start",
+    ];
+    assert_eq!(commands.len(), words.len(), "{commands:?}");
+    for (command, words) in commands.iter().zip(words) {
+        assert!(command.starts_with(&format!("sudo {words}")), "{command}");
+    }
 }

@@ -43,7 +43,7 @@ pub(super) fn backend(node: &mut Node, packages: &Packages) -> Result<String> {
     serves(node)?;
     let again = node.run(SETUP)?;
     ensure!(again.contains("nothing to do"), "a second run: {again}");
-    let took = node.reboot()?;
+    let took = node.reboot("systemctl reboot")?;
     serves(node)?;
     // The tunnels of the balancer are gone before their modules.
     node.run("ip -n outside link del t4; ip -n outside link del t6")?;

@@ -2,6 +2,7 @@
 
 use super::remove::{OF_OURS, none_left};
 use super::restart::{LOAD, under_load};
+use super::says;
 use crate::machine::node::Node;
 use crate::machine::packages::Packages;
 use crate::machine::serving::{self, CONFIGURATION};
@@ -12,42 +13,25 @@ const LIMIT: Duration = Duration::from_mins(3);
 const BROKEN: &[u8] = b"[node]\ninterfaces = front\n";
 const ANNOUNCED: &str = "ober.service: 1 of 1 VIP announced";
 
-/// Runs a command that ends with this status; returns what it wrote.
-fn ends(node: &mut Node, command: &str, status: i32) -> Result<String> {
-    let answer = node.ask_within(&format!("{command} 2>&1"), LIMIT)?;
-    ensure!(
-        answer.status == status,
-        "`{command}` ended with {}, and {status} was expected: {}",
-        answer.status,
-        answer.output
-    );
-    Ok(answer.output)
-}
-
-fn says(text: &str, words: &str) -> Result<()> {
-    ensure!(text.contains(words), "{words:?} is not in {text:?}");
-    Ok(())
-}
-
 pub(super) fn start(node: &mut Node, _: &Packages) -> Result<String> {
     node.run_within("systemctl disable --now ober", LIMIT)?;
     node.put(CONFIGURATION, BROKEN)?;
-    says(&ends(node, "ober start", 2)?, "interfaces")?;
-    ends(node, "systemctl is-active ober", 3)?;
+    says(&node.ends("ober start", 2)?, "interfaces")?;
+    node.ends("systemctl is-active ober", 3)?;
     node.put(CONFIGURATION, serving::TEXT.as_bytes())?;
     let began = Instant::now();
-    says(&ends(node, "ober start", 0)?, ANNOUNCED)?;
+    says(&node.ends("ober start", 0)?, ANNOUNCED)?;
     let took = began.elapsed();
     serving::answered(node)?;
-    ends(node, "systemctl is-enabled ober", 0)?;
+    node.ends("systemctl is-enabled ober", 0)?;
     let daemon = serving::daemon(node)?;
-    says(&ends(node, "ober start", 0)?, ANNOUNCED)?;
+    says(&node.ends("ober start", 0)?, ANNOUNCED)?;
     ensure!(
         serving::daemon(node)? == daemon,
         "a daemon that runs was started again"
     );
     node.run("ober disable")?;
-    let said = ends(node, "ober start --wait 30", 5)?;
+    let said = node.ends("ober start --wait 30", 5)?;
     says(&said, "ober disable")?;
     node.run("ober enable")?;
     Ok(format!(
@@ -69,7 +53,7 @@ fn download(node: &mut Node, seconds: u32) -> Result<()> {
 pub(super) fn stop(node: &mut Node, _: &Packages) -> Result<String> {
     download(node, 20)?;
     let began = Instant::now();
-    let said = ends(node, "ober stop --drain 120", 0)?;
+    let said = node.ends("ober stop --drain 120", 0)?;
     let whole = began.elapsed();
     node.wait(
         "the download has ended",
@@ -84,12 +68,12 @@ pub(super) fn stop(node: &mut Node, _: &Packages) -> Result<String> {
     ensure!(size == (200 * 16384).to_string(), "{size} bytes came");
     ensure!(!said.contains("time was over"), "{said}");
     none_left(node, OF_OURS)?;
-    ends(node, "systemctl is-enabled ober", 0)?;
+    node.ends("systemctl is-enabled ober", 0)?;
 
-    ends(node, "ober start", 0)?;
+    node.ends("ober start", 0)?;
     download(node, 60)?;
     let began = Instant::now();
-    let said = ends(node, "ober stop --drain 5", 0)?;
+    let said = node.ends("ober stop --drain 5", 0)?;
     let short = began.elapsed();
     says(&said, "1 connection left when the time was over: cut")?;
     ensure!(
@@ -99,12 +83,12 @@ pub(super) fn stop(node: &mut Node, _: &Packages) -> Result<String> {
     );
     none_left(node, OF_OURS)?;
 
-    ends(node, "ober start", 0)?;
+    node.ends("ober start", 0)?;
     node.run("systemctl kill --kill-who=main --signal=STOP ober")?;
-    let said = ends(node, "ober stop --drain 2", 0)?;
+    let said = node.ends("ober stop --drain 2", 0)?;
     none_left(node, OF_OURS)?;
     says(&said, "stopped")?;
-    let said = ends(node, "ober stop", 0)?;
+    let said = node.ends("ober stop", 0)?;
     says(&said, "0 workers dismissed")?;
     Ok(format!(
         "a download of 20 s came whole through a stop of {:.1} s; one of 60 s was cut, and said to be, by a stop of {:.1} s; a \
@@ -117,7 +101,7 @@ pub(super) fn stop(node: &mut Node, _: &Packages) -> Result<String> {
 pub(super) fn restart(node: &mut Node, _: &Packages) -> Result<String> {
     let daemon = serving::daemon(node)?;
     node.put(CONFIGURATION, BROKEN)?;
-    let said = ends(node, "ober restart", 2)?;
+    let said = node.ends("ober restart", 2)?;
     says(
         &said,
         "`systemctl restart ober.service` does it all the same",
@@ -128,7 +112,7 @@ pub(super) fn restart(node: &mut Node, _: &Packages) -> Result<String> {
     );
     serving::answered(node)?;
     node.put(CONFIGURATION, serving::TEXT.as_bytes())?;
-    ends(node, "ober restart --reload-only", 0)?;
+    node.ends("ober restart --reload-only", 0)?;
     ensure!(
         serving::daemon(node)? == daemon,
         "--reload-only restarted the daemon"
@@ -139,11 +123,11 @@ pub(super) fn restart(node: &mut Node, _: &Packages) -> Result<String> {
 
 pub(super) fn logs(node: &mut Node, _: &Packages) -> Result<String> {
     node.run("ober drain && ober undrain")?;
-    let gate = ends(node, "ober logs -n 1000 --service gate --vip 10.77.9.1", 0)?;
+    let gate = node.ends("ober logs -n 1000 --service gate --vip 10.77.9.1", 0)?;
     says(&gate, "the gate of the VIP changed its state vip=10.77.9.1")?;
-    let audit = ends(node, "ober logs --since yesterday --service audit", 0)?;
+    let audit = node.ends("ober logs --since yesterday --service audit", 0)?;
     says(&audit, "an order for the gates by=0 vip=all order=drain")?;
-    let json = ends(node, "ober logs --json -n 1 --service gate", 0)?;
+    let json = node.ends("ober logs --json -n 1 --service gate", 0)?;
     for field in [
         "\"OBER_PART\":\"gate\"",
         "\"OBER_VIP\":\"10.77.9.1\"",
@@ -152,13 +136,12 @@ pub(super) fn logs(node: &mut Node, _: &Packages) -> Result<String> {
     ] {
         says(&json, field)?;
     }
-    let workers = ends(node, "ober logs -n 1000 --service workers", 0)?;
+    let workers = node.ends("ober logs -n 1000 --service workers", 0)?;
     ensure!(!workers.contains("the gate of the VIP"), "{workers}");
-    let none = ends(node, "ober logs -n 1000 --service vrrp", 0)?;
+    let none = node.ends("ober logs -n 1000 --service vrrp", 0)?;
     says(&none, "No entries")?;
-    says(&ends(node, "ober logs -n 1000", 0)?, "Started ober.service")?;
-    let followed = ends(
-        node,
+    says(&node.ends("ober logs -n 1000", 0)?, "Started ober.service")?;
+    let followed = node.ends(
         "timeout 20 ober logs -f -n 0 --service audit & sleep 5; ober drain >/dev/null; ober undrain >/dev/null; wait",
         0,
     )?;

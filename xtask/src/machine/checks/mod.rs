@@ -2,11 +2,14 @@
 //! counted and measured.
 
 mod backend;
+mod bootstrapped;
 mod broken;
+mod faults;
 mod firewalls;
 mod forms;
 mod install;
 mod life;
+mod readme;
 mod reboot;
 mod remove;
 mod restart;
@@ -15,7 +18,7 @@ mod upgraded;
 
 use super::node::Node;
 use super::packages::Packages;
-use anyhow::Result;
+use anyhow::{Result, ensure};
 
 /// The machine that a check begins with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,15 @@ pub(super) struct Check {
     pub(super) quick: bool,
     pub(super) run: fn(&mut Node, &Packages) -> Result<String>,
 }
+
+/// A text has these words.
+fn says(text: &str, words: &str) -> Result<()> {
+    ensure!(text.contains(words), "{words:?} is not in {text:?}");
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) use readme::commands;
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -183,5 +195,61 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Serving,
         quick: false,
         run: reboot::reboot,
+    },
+    Check {
+        name: "frozen",
+        law: "a machine whose kernel stands still is restarted by the watchdog and serves again",
+        begin: Begin::Serving,
+        quick: false,
+        run: reboot::frozen,
+    },
+    Check {
+        name: "bootstrap",
+        law: "a dry run changes nothing, a second run has nothing to do, and an undo leaves files and settings as before",
+        begin: Begin::Serving,
+        quick: false,
+        run: bootstrapped::bootstrapped,
+    },
+    Check {
+        name: "reexec",
+        law: "systemd that executes itself anew ends no process of ours and fails no request",
+        begin: Begin::Serving,
+        quick: false,
+        run: faults::reexec,
+    },
+    Check {
+        name: "late",
+        law: "a daemon that starts without its interface waits for it, says so, and serves when it comes",
+        begin: Begin::Serving,
+        quick: false,
+        run: faults::late,
+    },
+    Check {
+        name: "oom",
+        law: "a worker that the kernel kills for its memory is replaced, and the daemon goes on",
+        begin: Begin::Serving,
+        quick: false,
+        run: faults::oom,
+    },
+    Check {
+        name: "full",
+        law: "a full disk loses no list and stops no service, and is said",
+        begin: Begin::Serving,
+        quick: false,
+        run: faults::full,
+    },
+    Check {
+        name: "haproxy",
+        law: "a HAProxy that was replaced on disk is shown, and `restart --workers` puts it in service without a failure",
+        begin: Begin::Serving,
+        quick: false,
+        run: faults::haproxy,
+    },
+    Check {
+        name: "readme",
+        law: "the four commands of README, as they stand there, lead from a bare machine to a VIP that is served",
+        begin: Begin::Bare,
+        quick: false,
+        run: readme::readme,
     },
 ];

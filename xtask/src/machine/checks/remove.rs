@@ -33,7 +33,7 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
 }
 
 /// What `bootstrap` may have changed of the running machine.
-const CHANGEABLE: &str = "sysctl -a 2>/dev/null | grep -E '^(net.core|net.ipv4.tcp|net.ipv4.ip_|kernel.panic |vm.panic)'; \
+pub(super) const CHANGEABLE: &str = "sysctl -a 2>/dev/null | grep -E '^(net.core|net.ipv4.tcp|net.ipv4.ip_|kernel.panic |vm.panic)'; \
                           tc qdisc show dev front | cut -d ' ' -f 2; systemctl show -p RuntimeWatchdogUSec";
 
 /// After `bootstrap`, in service: one command leaves what was there before.
