@@ -52,17 +52,13 @@ install_files() {
 
 remove_files() {
     [ -e "$kept" ] || refuse "$kept is missing: Herr Ober was not installed by this script"
-    systemctl disable --now ober.service
-    systemctl stop 'ober@*.service'
-    if [ -e /etc/ober/ober.toml ] || [ -d /var/lib/ober/main ]; then
-        ober-user detach --drain 10 || refuse "not removed, because workers or programs would stay behind; see above"
-    fi
-    systemctl stop ober.slice
+    /usr/lib/ober/retire || refuse "nothing was removed; see above"
+    systemctl disable ober.service
     while read -r file; do
         rm -f "$file"
     done <"$kept"
     rm -f "$kept"
-    rmdir --ignore-fail-on-non-empty /usr/share/ober /usr/share/doc/ober
+    rmdir --ignore-fail-on-non-empty /usr/lib/ober /usr/share/ober /usr/share/doc/ober
     systemctl daemon-reload
     if [ "${1:-}" = --purge ]; then
         # Keys and certificates are the administrator's and stay.

@@ -5,7 +5,10 @@ use std::{net::IpAddr, pin::pin, time::Duration};
 use indicatif::ProgressBar;
 use ipnet::IpNet;
 use serde::Serialize;
-use tokio::{select, time::sleep};
+use tokio::{
+    select,
+    time::{sleep, timeout},
+};
 
 use super::{
     Error, Json, Outcome,
@@ -107,7 +110,10 @@ async fn wait(
             }
             () = sleep(PACE) => {}
         }
-        let mut seen = look(instance).await;
+        let left = end.saturating_duration_since(drive::now()).max(PACE);
+        let silent = || Seen::Away(format!("the daemon gave no answer within {}", span(limit)));
+        let looked = timeout(left, look(instance)).await;
+        let mut seen = looked.unwrap_or_else(|_| silent());
         let over = drive::now() >= end;
         // Before `restart` is done, the daemon that answers may be the one that goes.
         if !is_done && (over || matches!(seen, Seen::Vips(_))) {

@@ -31,7 +31,8 @@ pub(super) struct Restart {
     #[arg(long)]
     reload_only: bool,
     /// How long VIPs may take to be announced again; a bare number counts seconds
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = detach::time)]
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = detach::time,
+          conflicts_with_all = ["workers", "reload_only"])]
     wait: Duration,
     #[command(flatten)]
     unit: UnitName,

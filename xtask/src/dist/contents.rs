@@ -47,6 +47,11 @@ pub(crate) const CONTENTS: &[Item] = &[
         source: Source::Program,
     },
     item("/usr/bin/ober", Source::Link("ober-user")),
+    Item {
+        place: "/usr/lib/ober/retire",
+        mode: 0o755,
+        source: Source::File("ober-user/package/retire"),
+    },
     file(
         "/usr/lib/systemd/system/ober.service",
         "ober-user/package/systemd/ober.service",

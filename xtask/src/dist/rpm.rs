@@ -69,7 +69,7 @@ fn text(tree: &Path, version: &str, revision: &str, glibc: &str) -> Result<Strin
          Requires: haproxy >= 2.6, glibc >= {glibc}, libgcc, systemd, dbus\nRecommends: nftables, chrony\n\n\
          %description\nHerr Ober stands in front of a Ceph RGW or any S3 cluster.\n\n\
          %install\nmkdir -p %{{buildroot}}\ncp -a {tree}/. %{{buildroot}}/\n\n\
-         %files\n%defattr(-,root,root,-)\n{files}\n\n{SCRIPTS}",
+         %files\n%defattr(-,root,root,-)\n%dir /usr/lib/ober\n%dir /usr/share/ober\n%dir /usr/share/doc/ober\n{files}\n\n{SCRIPTS}",
         files = files.join("\n"),
         tree = tree.display()
     ))
@@ -89,11 +89,8 @@ fi
 
 %preun
 if [ $1 = 0 ]; then
-    if [ -d /run/systemd/system ]; then systemctl disable --now ober.service; systemctl stop 'ober@*.service'; fi
-    for file in /etc/ober/*.toml; do
-        if [ -e \"$file\" ]; then ober-user --config \"$file\" detach --drain 10 || exit 1; fi
-    done
-    if [ -d /run/systemd/system ]; then systemctl stop ober.slice; fi
+    /usr/lib/ober/retire
+    if [ -d /run/systemd/system ]; then systemctl disable ober.service || :; fi
 fi
 
 %postun

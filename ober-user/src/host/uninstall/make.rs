@@ -90,7 +90,7 @@ async fn files<M: Platform>(host: &Host<M>) -> Result<(), Error> {
         file(&host.root.at(line))?;
     }
     file(&host.root.at(TABLE))?;
-    for directory in ["/usr/share/ober", "/usr/share/doc/ober"] {
+    for directory in ["/usr/lib/ober", "/usr/share/ober", "/usr/share/doc/ober"] {
         let place = host.root.at(directory);
         match fs::remove_dir(&place) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}

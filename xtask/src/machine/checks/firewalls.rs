@@ -15,6 +15,8 @@ pub(super) fn firewalld(node: &mut Node, _: &Packages) -> Result<String> {
         "systemctl unmask firewalld && systemctl start firewalld",
         LIMIT,
     )?;
+    // systemd calls it started when it has its name on the bus, before it has put its rules in force.
+    node.wait("firewalld runs", "firewall-cmd --state", LIMIT)?;
     let list = "firewall-cmd --list-all; firewall-cmd --permanent --list-all";
     opened(
         node,

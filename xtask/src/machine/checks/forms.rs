@@ -57,7 +57,7 @@ pub(super) fn rpm(node: &mut Node, packages: &Packages) -> Result<String> {
     node.run_within("rpm -e --nodeps ober", LIMIT)?;
     nothing_runs(node)?;
     node.run(&format!("test -s {CONFIGURATION}"))?;
-    node.run("test ! -e /usr/bin/ober")?;
+    node.run("ls -d /usr/bin/ober /usr/lib/ober /usr/share/ober /usr/share/doc/ober 2>/dev/null | wc -l | grep -x 0")?;
     Ok(format!(
         "rpm -i {:.1} s, start to served {:.1} s; rpm -U under load: {upgraded}; removed",
         took.as_secs_f32(),
