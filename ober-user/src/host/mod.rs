@@ -109,7 +109,14 @@ pub enum Error {
         "this machine was changed by another program meanwhile; nothing was done, run it again"
     )]
     Meanwhile,
-    #[error("another `bootstrap` or `backend-setup` is at work ({} is locked); wait until it has ended", .0.display())]
+    #[error(
+        "{directory} still has instances of which no configuration is known here: {names}; name the configuration          (`ober-user --config FILE uninstall`), or take them off with `ober-user detach --instance NAME`, and run it again"
+    )]
+    Instances {
+        names: String,
+        directory: &'static str,
+    },
+    #[error("another `bootstrap` or `backend-setup` runs ({} is locked); wait until it has ended", .0.display())]
     Locked(PathBuf),
 }
 

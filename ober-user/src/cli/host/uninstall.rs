@@ -72,7 +72,9 @@ impl Uninstall {
                 screen.line(screen.paint(it, Tone::Strong))?;
             }
         }
-        let outcome = if self.manner.dry_run {
+        let outcome = if steps.is_empty() {
+            Outcome::Done
+        } else if self.manner.dry_run {
             Outcome::Changes
         } else if self.manner.agreed(screen, "Do all of this?")? {
             self.take(&host, &mut steps, screen).await?
@@ -118,10 +120,11 @@ impl Uninstall {
     /// Takes one step; returns what it leaves.
     async fn one(&self, host: &Host<Live>, step: &Step) -> Result<Vec<String>, Error> {
         match step {
-            Step::Detach(path) => {
-                detach::whole(path, Some(self.drain)).await?;
-                Ok(Vec::new())
-            }
+            Step::Detach(path) => match detach::whole(path, Some(self.drain)).await {
+                // It never came into force, so it has left nothing; `Step::NoneLeft` makes sure.
+                Err(Error::Config(_) | Error::Mistake(_)) => Ok(Vec::new()),
+                detached => detached.map(|_| Vec::new()),
+            },
             Step::Undo {
                 author, but_users, ..
             } => undo(host, *author, *but_users).await,
@@ -164,7 +167,7 @@ async fn refuse_a_running_daemon(facts: &Facts) -> Result<(), Error> {
     Ok(())
 }
 
-/// Puts back what a command changed; returns what stays because somebody else has changed it since.
+/// Puts back what a command changed; returns what stays because it was changed by other means since.
 async fn undo(host: &Host<Live>, author: Author, but_users: bool) -> Result<Vec<String>, Error> {
     let parts = author.parts().iter().copied();
     let parts: Vec<Part> = parts
@@ -206,7 +209,9 @@ fn show(taken: &Taken, screen: &mut Screen) -> Result<(), Error> {
     }
     if !taken.left.is_empty() {
         let count = many(taken.left.len(), "object");
-        screen.line(format_args!("  {count} left as somebody else made them:"))?;
+        screen.line(format_args!(
+            "  {count} left as they were changed by other means:"
+        ))?;
         for it in &taken.left {
             screen.line(screen.paint(format_args!("  {it}"), Tone::Strong))?;
         }

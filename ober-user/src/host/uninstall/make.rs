@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{CACHE, CONFIGURATION, Owner, STATE, Step, TABLE};
+use super::{CACHE, CONFIGURATION, Owner, PINS, RUN, STATE, Step, TABLE, is_toml};
 use crate::host::{Error, Host, platform::Platform};
 
 /// Does one step. Those of a daemon's instance and of a record are not done here.
@@ -12,7 +12,8 @@ pub async fn make<M: Platform>(host: &Host<M>, step: &Step) -> Result<(), Error>
         Step::RemoveConfiguration => configuration(host),
         Step::Package { owner, keep } => package(host, owner, *keep).await,
         Step::Files => files(host).await,
-        Step::RemoveState => [STATE, CACHE, "/run/ober"]
+        Step::NoneLeft => none_left(host),
+        Step::RemoveState => [STATE, CACHE, RUN]
             .into_iter()
             .try_for_each(|place| whole(&host.root.at(place))),
         Step::Detach(_) | Step::Undo { .. } => Ok(()),
@@ -27,6 +28,18 @@ async fn stop<M: Platform>(host: &Host<M>, units: &[String], disable: bool) -> R
     };
     words.extend(units.iter().map(String::as_str));
     host.order(&words).await.map(drop)
+}
+
+fn none_left<M: Platform>(host: &Host<M>) -> Result<(), Error> {
+    let left = host.root.names(PINS)?;
+    if left.is_empty() {
+        let place = host.root.at(PINS);
+        return removed(&place, fs::remove_dir(&place));
+    }
+    Err(Error::Instances {
+        names: left.join(", "),
+        directory: PINS,
+    })
 }
 
 /// What an earlier run has removed is no failure.
@@ -54,8 +67,7 @@ fn whole(place: &Path) -> Result<(), Error> {
 fn configuration<M: Platform>(host: &Host<M>) -> Result<(), Error> {
     let at = |name: &str| host.root.at(Path::new(CONFIGURATION).join(name));
     for name in host.root.names(CONFIGURATION)? {
-        let text = Path::new(&name).extension().is_some_and(|it| it == "toml");
-        if text || name.ends_with(".toml.old") {
+        if is_toml(&name) || name.ends_with(".toml.old") {
             file(&at(&name))?;
         }
     }

@@ -11,6 +11,7 @@ mod make;
 mod tests;
 
 use std::{
+    collections::BTreeSet,
     fmt,
     path::{Path, PathBuf},
 };
@@ -33,6 +34,10 @@ const STATE: &str = "/var/lib/ober";
 /// Packages that lead back from an upgrade.
 const CACHE: &str = "/var/cache/ober";
 const CONFIGURATION: &str = "/etc/ober";
+/// What processes have while they run.
+const RUN: &str = "/run/ober";
+/// A directory an instance: its programs, maps and links.
+const PINS: &str = "/sys/fs/bpf/ober";
 const UNIT: &str = "ober.service";
 
 /// What brought the program here.
@@ -58,6 +63,8 @@ pub enum Step {
     },
     /// Dismiss the workers, take programs, pins and VIPs of the instance of this configuration off.
     Detach(PathBuf),
+    /// See that no instance is left of which no configuration is known: what follows would leave it alone in the kernel.
+    NoneLeft,
     /// Remove what the program reads and may write in the directory of the configuration.
     RemoveConfiguration,
     /// Put back what this command changed.
@@ -86,6 +93,7 @@ impl fmt::Display for Step {
                 "end the workers of {}, take its programs off the interfaces and remove its VIPs",
                 path.display()
             ),
+            Self::NoneLeft => write!(out, "see that {PINS} has no other instance"),
             Self::RemoveConfiguration => write!(
                 out,
                 "remove {CONFIGURATION}/*.toml, *.toml.old and config.d; keys and certificates there stay"
@@ -115,7 +123,7 @@ impl fmt::Display for Step {
             Self::Files => write!(out, "remove the files that {TABLE} names"),
             Self::RemoveState => write!(
                 out,
-                "remove {STATE}, {CACHE} and /run/ober: lists, history, records"
+                "remove {STATE}, {CACHE} and {RUN}: lists, history, records"
             ),
         }
     }
@@ -127,8 +135,10 @@ pub struct Facts {
     pub systemd: bool,
     /// Units that systemd knows of ours.
     pub units: Vec<String>,
-    /// Configurations of instances that were ever in force.
+    /// Configurations of instances that may have left something in the kernel: stopped ones filter and serve too.
     pub instances: Vec<PathBuf>,
+    /// Is there a configuration, or state?
+    pub files: bool,
     /// Commands that have changed something.
     pub changed: Vec<Author>,
     pub owner: Owner,
@@ -152,7 +162,8 @@ pub async fn look<M: Platform>(host: &Host<M>, main: &Path) -> Result<Facts, Err
     }
     Ok(Facts {
         systemd,
-        instances: instances(host, &units, main),
+        instances: instances(host, &units, main)?,
+        files: has_files(host)?,
         units,
         changed,
         owner: owner(host).await,
@@ -181,17 +192,41 @@ async fn units<M: Platform>(host: &Host<M>) -> Vec<String> {
     known.collect()
 }
 
-/// The configurations whose instances may have left something in the kernel.
-fn instances<M: Platform>(host: &Host<M>, units: &[String], main: &Path) -> Vec<PathBuf> {
-    let named = units.iter().filter_map(|unit| {
+/// The main configuration, the one that the operator names, those of units, and every other file that a unit could read.
+fn instances<M: Platform>(
+    host: &Host<M>,
+    units: &[String],
+    named: &Path,
+) -> Result<Vec<PathBuf>, Error> {
+    let of_unit = |unit: &String| {
         let name = unit.strip_prefix("ober@")?.strip_suffix(".service")?;
-        Some(Path::new(CONFIGURATION).join(format!("{name}.toml")))
-    });
-    let usual = main == Path::new(config::MAIN);
+        Some(format!("{name}.toml"))
+    };
+    let files = host.root.names(CONFIGURATION)?.into_iter();
+    let files = files.filter(|name| is_toml(name));
+    let beside = units.iter().filter_map(of_unit).chain(files);
+    let mut all: BTreeSet<PathBuf> = beside
+        .map(|name| Path::new(CONFIGURATION).join(name))
+        .collect();
     // An earlier run may have removed the file: the history in the state knows what was in force.
-    let ever = host.root.exists(main) || (usual && host.root.exists(format!("{STATE}/main")));
-    let main = ever.then(|| main.to_owned());
-    main.into_iter().chain(named).collect()
+    if host.root.exists(format!("{STATE}/main")) {
+        all.insert(config::MAIN.into());
+    }
+    let named = std::path::absolute(named).unwrap_or_else(|_| named.to_owned());
+    if host.root.exists(&named) {
+        all.insert(named);
+    }
+    Ok(all.into_iter().collect())
+}
+
+fn is_toml(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|it| it == "toml")
+}
+
+fn has_files<M: Platform>(host: &Host<M>) -> Result<bool, Error> {
+    let names = host.root.names(CONFIGURATION)?;
+    let ours = |name: &String| is_toml(name) || name.ends_with(".toml.old") || name == "config.d";
+    Ok(names.iter().any(ours) || [STATE, CACHE, RUN].iter().any(|it| host.root.exists(it)))
 }
 
 async fn owner<M: Platform>(host: &Host<M>) -> Owner {
@@ -230,7 +265,10 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
         });
     }
     steps.extend(facts.instances.iter().cloned().map(Step::Detach));
-    if !keep_configuration {
+    if facts.files || facts.program || !steps.is_empty() {
+        steps.push(Step::NoneLeft);
+    }
+    if facts.files && !keep_configuration {
         // Before bootstrap's directory, which goes only when nothing is in it.
         steps.push(Step::RemoveConfiguration);
     }
@@ -241,7 +279,7 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
             but_users: keep_configuration && *author == Author::Bootstrap,
         });
     }
-    if !keep_configuration {
+    if facts.files && !keep_configuration {
         // Before the package, whose own script finds by it whether there is anything to detach.
         steps.push(Step::RemoveState);
     }

@@ -1,6 +1,6 @@
-use std::fs;
+use std::{fs, path::Path};
 
-use super::{Facts, Owner, Step, make, remarks, steps};
+use super::{Facts, Owner, Step, instances, make, remarks, steps};
 use crate::host::{Host, record::Author};
 
 fn facts(owner: Owner) -> Facts {
@@ -8,6 +8,7 @@ fn facts(owner: Owner) -> Facts {
         systemd: true,
         units: vec!["ober.service".to_owned(), "ober@b.service".to_owned()],
         instances: vec!["/etc/ober/ober.toml".into(), "/etc/ober/b.toml".into()],
+        files: true,
         changed: Author::ALL.to_vec(),
         owner,
         program: true,
@@ -27,6 +28,7 @@ fn what_may_refuse_comes_first_and_the_program_that_can_do_it_again_goes_last() 
             "stop ober.service, ober@b.service",
             "end the workers of /etc/ober/ober.toml, take its programs off the interfaces and remove its VIPs",
             "end the workers of /etc/ober/b.toml, take its programs off the interfaces and remove its VIPs",
+            "see that /sys/fs/bpf/ober has no other instance",
             "remove /etc/ober/*.toml, *.toml.old and config.d; keys and certificates there stay",
             "put back what `backend-setup` changed",
             "put back what `bootstrap` changed",
@@ -35,7 +37,7 @@ fn what_may_refuse_comes_first_and_the_program_that_can_do_it_again_goes_last() 
         ]
     );
     assert_eq!(
-        lines(&facts(Owner::Table), true)[3..],
+        lines(&facts(Owner::Table), true)[4..],
         [
             "put back what `backend-setup` changed",
             "put back what `bootstrap` changed, but for the account and the directory of the configuration",
@@ -50,12 +52,18 @@ fn what_is_not_there_makes_no_step_and_is_said() {
         systemd: false,
         units: Vec::new(),
         instances: Vec::new(),
+        files: false,
         changed: Vec::new(),
         owner: Owner::Nothing,
         program: true,
         haproxy: true,
     };
-    assert_eq!(steps(&facts, true), []);
+    assert_eq!(steps(&facts, true), [Step::NoneLeft]);
+    let bare = Facts {
+        program: false,
+        ..facts.clone()
+    };
+    assert_eq!(steps(&bare, false), []);
     let all = remarks(&facts, true).join("\n");
     for words in [
         "systemd does not run here",
@@ -66,6 +74,41 @@ fn what_is_not_there_makes_no_step_and_is_said() {
     ] {
         assert!(all.contains(words), "{words}: {all}");
     }
+}
+
+#[tokio::test]
+async fn every_instance_that_may_filter_is_detached_and_one_without_a_configuration_stops_the_rest()
+{
+    let directory = tempfile::tempdir().unwrap();
+    let make_directory = |path: &str| fs::create_dir_all(directory.path().join(path)).unwrap();
+    for path in [
+        "etc/ober",
+        "srv",
+        "var/lib/ober/main",
+        "sys/fs/bpf/ober/lost",
+    ] {
+        make_directory(path);
+    }
+    for path in ["etc/ober/stopped.toml", "etc/ober/s3.pem", "srv/own.toml"] {
+        fs::write(directory.path().join(path), "").unwrap();
+    }
+    let host = Host::image(directory.path().to_owned());
+    let units = ["ober.service", "ober@lab.service"].map(str::to_owned);
+    let found = instances(&host, &units, Path::new("/srv/own.toml")).unwrap();
+    let expected = [
+        "/etc/ober/lab.toml",
+        "/etc/ober/ober.toml",
+        "/etc/ober/stopped.toml",
+        "/srv/own.toml",
+    ];
+    assert_eq!(found, expected.map(Path::new));
+
+    let refused = make(&host, &Step::NoneLeft).await.unwrap_err().to_string();
+    assert!(refused.contains("known here: lost;"), "{refused}");
+    fs::remove_dir(directory.path().join("sys/fs/bpf/ober/lost")).unwrap();
+    make(&host, &Step::NoneLeft).await.unwrap();
+    assert!(!host.root.exists("/sys/fs/bpf/ober"));
+    make(&host, &Step::NoneLeft).await.unwrap();
 }
 
 #[tokio::test]
