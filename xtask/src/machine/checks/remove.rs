@@ -32,9 +32,11 @@ pub(super) fn purge(node: &mut Node, _: &Packages) -> Result<String> {
     ))
 }
 
-/// What `bootstrap` may have changed of the running machine.
-pub(super) const CHANGEABLE: &str = "sysctl -a 2>/dev/null | grep -E '^(net.core|net.ipv4.tcp|net.ipv4.ip_|kernel.panic |vm.panic)'; \
-                          tc qdisc show dev front | cut -d ' ' -f 2; systemctl show -p RuntimeWatchdogUSec";
+/// What `bootstrap` may have changed of the running machine. The kernel keeps the module of a congestion control that was asked for
+/// once: that it is available stays.
+pub(super) const CHANGEABLE: &str = "sysctl -a 2>/dev/null | grep -E '^(net.core|net.ipv4.tcp|net.ipv4.ip_|kernel.panic |vm.panic)' \
+                                     | grep -vE 'tcp_(available|allowed)_congestion_control'; \
+                                     tc qdisc show dev front | cut -d ' ' -f 2; systemctl show -p RuntimeWatchdogUSec";
 
 /// After `bootstrap`, in service: one command leaves what was there before.
 pub(super) fn uninstall(node: &mut Node, _: &Packages) -> Result<String> {

@@ -95,13 +95,34 @@ fn words_of(text: &str) -> Vec<String> {
     text.split(' ').map(str::to_owned).collect()
 }
 
-/// The managers at work, and what they let pass.
+/// The managers that run, and what they let pass.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Managers {
-    /// `None`: firewalld is not at work.
+    /// `None`: firewalld does not run.
     pub firewalld: Option<Zones>,
-    /// The rules of ufw; `None`: it is not at work.
+    /// The rules of ufw; `None`: it is not active.
     pub ufw: Option<BTreeSet<Opening>>,
+}
+
+/// A rule of ufw: ufw has one rule for a target, and puts a new one with another action, log or comment in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct UfwRule<'a> {
+    action: &'a str,
+    target: String,
+}
+
+impl<'a> UfwRule<'a> {
+    fn read(text: &'a str) -> Self {
+        let (rule, _comment) = text.split_once(" comment '").unwrap_or((text, ""));
+        let (action, rest) = rule.split_once(' ').unwrap_or((rule, ""));
+        let words = rest
+            .split(' ')
+            .filter(|word| !["log", "log-all"].contains(word));
+        Self {
+            action,
+            target: words.collect::<Vec<_>>().join(" "),
+        }
+    }
 }
 
 /// firewalld's zones.
@@ -125,14 +146,43 @@ impl Managers {
         if let Some(zones) = &self.firewalld {
             all.extend(zones.lacking(passage, interfaces));
         }
-        if let Some(rules) = &self.ufw {
-            let enough = ufw(passage).into_iter().map(Opening::Ufw);
-            let enough: Vec<Opening> = enough.collect();
-            if !enough.iter().any(|it| rules.contains(it)) {
-                all.extend(enough.into_iter().next());
-            }
+        if self.ufw.is_some() && self.in_place(passage).is_empty() {
+            all.extend(ufw(passage).into_iter().next().map(Opening::Ufw));
         }
         all
+    }
+
+    /// The rule of ufw that does not accept this passage and stands where the one that does would: it is the administrator's.
+    pub fn refuses(&self, passage: &Passage) -> Option<&str> {
+        let all = self.in_place(passage);
+        let accepts = |rule: &&str| UfwRule::read(rule).action == "allow";
+        if all.iter().any(accepts) {
+            return None;
+        }
+        all.first().copied()
+    }
+
+    /// The rules of ufw for the same targets as those that accept this passage.
+    fn in_place(&self, passage: &Passage) -> Vec<&str> {
+        let accepting = ufw(passage);
+        let targets: Vec<String> = accepting
+            .iter()
+            .map(|rule| UfwRule::read(rule).target)
+            .collect();
+        let rules = self.ufw.iter().flatten().filter_map(|it| match it {
+            Opening::Ufw(rule) => Some(rule.as_str()),
+            Opening::Firewalld { .. } => None,
+        });
+        rules
+            .filter(|rule| targets.contains(&UfwRule::read(rule).target))
+            .collect()
+    }
+
+    /// Is this one of the chains that a manager fills? `chain`: family, table and name.
+    pub fn fills(&self, chain: &str) -> bool {
+        let of_ufw = ["ip/filter/INPUT", "ip6/filter/INPUT"];
+        (self.ufw.is_some() && of_ufw.contains(&chain))
+            || (self.firewalld.is_some() && chain.split('/').nth(1) == Some("firewalld"))
     }
 }
 

@@ -1,8 +1,8 @@
 //! The host's firewall. XDP and the socket lookup stand on both sides of it, so a VIP's packets pass it, and probes by loopback do
 //! not show what it drops.
 //!
-//! No firewall is turned on, no policy is changed, and no rule is taken away but bootstrap's own. firewalld and ufw, where they are
-//! at work, get rules that accept what the configuration needs. Where a chain of nftables drops it, such rules are put first into
+//! No firewall is turned on, no policy is changed, and no rule is taken away but bootstrap's own. firewalld and ufw, where they
+//! run, get rules that accept what the configuration needs. Where a chain of nftables drops it, such rules are put first into
 //! that chain, if the operator names it. `nft` tells what becomes of a packet.
 
 pub mod managers;
@@ -98,15 +98,16 @@ pub fn plan(facts: &FirewallFacts, wants: &Wants) -> PartPlan {
                 format!("{chain} drops {passage}; the rule lasts until the ruleset is loaded again, so write it there too"),
             );
         } else {
-            let words = format!(
-                "chain {chain} drops it: clients time out while everything here looks well"
-            );
-            plan.remarks.push(
-                Remark::warning(passage.to_string(), words).advice(mend(facts, passage, &chain)),
-            );
+            plan.remarks.push(drops(facts, passage, &chain));
         }
     }
     plan
+}
+
+fn drops(facts: &FirewallFacts, passage: &Passage, chain: &str) -> Remark {
+    let words =
+        format!("chain {chain} drops it: clients time out while everything here looks well");
+    Remark::warning(passage.to_string(), words).advice(mend(facts, passage, chain))
 }
 
 /// Has the managers accept what the configuration needs, unless it passes already.
@@ -116,8 +117,19 @@ fn open(facts: &FirewallFacts, wants: &Wants, plan: &mut PartPlan) {
     };
     for passage in &configured.passages {
         let fate = |ruleset: &Ruleset| ruleset.fate(passage, &configured.interfaces);
-        if facts.ruleset.as_ref().map(fate) == Some(Fate::Accepted) {
-            continue;
+        match facts.ruleset.as_ref().map(fate) {
+            Some(Fate::Accepted) => continue,
+            // A rule of the manager does not change what another chain does.
+            Some(Fate::Dropped(chain)) if !facts.managers.fills(&chain.to_string()) => {
+                plan.remarks.push(drops(facts, passage, &chain.to_string()));
+            }
+            Some(Fate::Dropped(_) | Fate::Unsure) | None => {}
+        }
+        if let Some(rule) = facts.managers.refuses(passage) {
+            let words = format!("ufw's rule `{rule}` stands where one that accepts it would");
+            let advice = format!("`ufw delete {rule}` if clients are to come, and run this again");
+            plan.remarks
+                .push(Remark::warning(passage.to_string(), words).advice(advice));
         }
         for opening in facts.managers.lacking(passage, &configured.interfaces) {
             plan.change(
@@ -128,7 +140,7 @@ fn open(facts: &FirewallFacts, wants: &Wants, plan: &mut PartPlan) {
             );
         }
     }
-    if plan.changes.is_empty() {
+    if plan.changes.is_empty() && plan.remarks.is_empty() {
         let words = "it lets pass what the configuration needs";
         plan.remarks.push(Remark::ok("firewall", words));
     }
@@ -152,7 +164,7 @@ fn nothing(facts: &FirewallFacts, wants: &Wants) -> Option<Remark> {
 
 /// The command that lets it pass.
 pub fn mend(facts: &FirewallFacts, passage: &Passage, chain: &str) -> String {
-    if facts.managers.any() {
+    if facts.managers.fills(chain) {
         return "`ober-user bootstrap --only firewall`".to_owned();
     }
     format!(

@@ -139,7 +139,6 @@ fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
     let shown = plan(&facts, &wants);
     assert_eq!(shown.changes, []);
     assert_eq!(shown.remarks.len(), 1);
-    let advice = |plan: &PartPlan| plan.remarks[0].advice.clone().unwrap();
     let rule = "ip daddr 192.0.2.10 tcp dport 80 accept";
     assert!(advice(&shown).contains(rule), "{shown:?}");
     facts.managers.ufw = Some(BTreeSet::new());
@@ -221,6 +220,67 @@ fn firewalld_and_ufw_get_a_rule_for_all_that_the_configuration_needs_and_they_la
         rich("public", true, any),
     ];
     assert_eq!(objects(&facts), expected.map(Object::Opening));
+}
+
+fn advice(plan: &PartPlan) -> String {
+    plan.remarks[0].advice.clone().unwrap()
+}
+
+#[test]
+fn a_rule_of_ufw_for_the_same_target_stays_and_one_that_refuses_is_named() {
+    let wants = Wants {
+        configured: Some(Configured {
+            interfaces: vec!["eth1".to_owned()],
+            passages: vec![to("192.0.2.10", 80)],
+            ..Configured::default()
+        }),
+        ..Wants::default()
+    };
+    let with = |rule: &str| {
+        let mut facts = FirewallFacts::default();
+        facts.managers.ufw = Some([Opening::Ufw(rule.to_owned())].into());
+        plan(&facts, &wants)
+    };
+    for accepting in [
+        "allow 80/tcp comment 'web, of the administrator'",
+        "allow log 80",
+        "allow log-all to 192.0.2.10 port 80 proto tcp comment 'x'",
+    ] {
+        let plan = with(accepting);
+        assert_eq!(plan.changes, [], "{accepting}");
+        assert_eq!(plan.remarks[0].tone, Tone::Ok, "{accepting}: {plan:?}");
+    }
+    for refusing in [
+        "deny to 192.0.2.10 port 80 proto tcp",
+        "limit 80/tcp",
+        "reject log 80 comment 'closed'",
+    ] {
+        let plan = with(refusing);
+        assert_eq!(plan.changes, [], "{refusing}");
+        assert_eq!(plan.remarks[0].tone, Tone::Warning, "{refusing}: {plan:?}");
+        assert!(advice(&plan).contains(&format!("ufw delete {refusing}")));
+    }
+    assert_eq!(with("deny 8080/tcp").changes.len(), 1);
+}
+
+#[test]
+fn a_chain_that_no_manager_fills_is_named_beside_the_managers_rule() {
+    let wants = Wants {
+        configured: Some(Configured {
+            interfaces: vec!["eth1".to_owned()],
+            passages: vec![to("192.0.2.10", 80)],
+            ..Configured::default()
+        }),
+        ..Wants::default()
+    };
+    let mut facts = FirewallFacts::default();
+    facts.managers.ufw = Some(std::collections::BTreeSet::new());
+    facts.ruleset = Some(input("drop", &[]));
+    let plan = plan(&facts, &wants);
+    assert_eq!(plan.changes.len(), 1);
+    assert!(plan.remarks[0].words.contains("inet/filter/input drops it"));
+    assert!(advice(&plan).contains("--firewall-chain inet/filter/input"));
+    assert!(facts.managers.fills("ip/filter/INPUT") && !facts.managers.fills("inet/firewalld/x"));
 }
 
 /// A machine on which no command can be run.
