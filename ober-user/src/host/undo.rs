@@ -1,15 +1,15 @@
-//! The way back: each object that was changed gets the state it had, unless somebody else has changed it since.
+//! The way back: each object that was changed gets the state it had, unless it was changed by other means since.
 
-use std::collections::BTreeSet;
+use std::io::ErrorKind;
 
 use serde::Serialize;
 
 use super::{
-    Error, Host,
+    Error, Host, backend,
     object::{Object, State},
     part::Part,
     platform::Platform,
-    record::{Entry, Record},
+    record::{Author, Entry, Record},
 };
 
 /// What is to become of an object.
@@ -20,7 +20,7 @@ pub enum How {
     Restore,
     /// It has that already.
     Nothing,
-    /// Somebody else has changed it since: it stays, and stays recorded.
+    /// It was changed by other means since, or something else needs it: it stays, and stays recorded.
     Keep,
 }
 
@@ -32,8 +32,34 @@ pub struct Back {
     pub before: State,
     pub found: State,
     pub how: How,
+    /// Why it stays, where its own state does not say.
+    pub needed: Option<String>,
     /// Why it could not be done.
     pub failed: Option<String>,
+}
+
+impl Back {
+    fn keep(&mut self, needed: String) {
+        self.how = How::Keep;
+        self.needed = Some(needed);
+    }
+
+    /// What is said of an object that stays.
+    pub fn stays(&self, author: Author) -> String {
+        let Self {
+            object,
+            before,
+            found,
+            ..
+        } = self;
+        let why = self.needed.clone().unwrap_or_else(|| {
+            format!(
+                "it is {found}, which {} did not make; what was there before is {before}",
+                author.name()
+            )
+        });
+        format!("{object} stays: {why}")
+    }
 }
 
 fn how(entry: &Entry, found: &State) -> How {
@@ -57,14 +83,22 @@ pub async fn plan<M: Platform>(
     let entries = record.entries().iter().rev();
     for entry in entries.filter(|it| only.contains(&it.part)) {
         let found = host.look(&entry.object).await?;
-        all.push(Back {
+        let mut back = Back {
             part: entry.part,
             object: entry.object.clone(),
             before: entry.before.clone(),
             how: how(entry, &found),
             found,
+            needed: None,
             failed: None,
-        });
+        };
+        if let (How::Restore, Object::Module(name)) = (back.how, &back.object) {
+            let others = backend::objects::others_of(host, name).await?;
+            if !others.is_empty() {
+                back.keep(format!("{} would go with it", others.join(", ")));
+            }
+        }
+        all.push(back);
     }
     all.sort_by_key(|it| it.object.rank());
     Ok(all)
@@ -72,25 +106,50 @@ pub async fn plan<M: Platform>(
 
 /// Puts back what [`plan`] said, and forgets what is as it was.
 pub async fn run<M: Platform>(host: &Host<M>, record: &mut Record, all: &mut [Back]) {
-    // Parts of which something stays.
-    let mut stays = BTreeSet::new();
+    let mut staying: Vec<(Part, Object)> = Vec::new();
     for back in all {
-        if back.how == How::Keep {
-            stays.insert(back.part);
-            continue;
+        if back.how != How::Keep
+            && let Some(why) = needed(back, &staying)
+        {
+            back.keep(why);
         }
-        let account = matches!(back.object, Object::Account(_));
-        if account && stays.contains(&back.part) {
-            let words = format!(
-                "{}: it stays until what belongs to it is undone",
-                back.object
-            );
-            back.failed = Some(words);
-        } else if let Err(error) = one(host, record, back).await {
-            stays.insert(back.part);
-            back.failed = Some(error.to_string());
+        if back.how != How::Keep {
+            match one(host, record, back).await {
+                Ok(()) => continue,
+                Err(error) if is_in_use(&error) => {
+                    back.keep("it has what this command did not put there".to_owned());
+                }
+                Err(error) => back.failed = Some(error.to_string()),
+            }
         }
+        staying.push((back.part, back.object.clone()));
     }
+}
+
+/// Why an object must stay while these do.
+fn needed(back: &Back, staying: &[(Part, Object)]) -> Option<String> {
+    let mut staying = staying.iter().filter(|(part, _)| *part == back.part);
+    match &back.object {
+        Object::Account(_) => {
+            let (_, object) = staying.next()?;
+            Some(format!("{object} stays, which may belong to it"))
+        }
+        Object::Sysctl(_)
+        | Object::File(_)
+        | Object::Directory(_)
+        | Object::Module(_)
+        | Object::Link(_) => {
+            let vip = staying.find(|(_, object)| matches!(object, Object::Vip(_)));
+            let (_, vip) = vip?;
+            Some(format!("{vip} stays, and this server would answer for it"))
+        }
+        _ => None,
+    }
+}
+
+/// A directory that is not empty.
+fn is_in_use(error: &Error) -> bool {
+    matches!(error, Error::File { source, .. } if source.kind() == ErrorKind::DirectoryNotEmpty)
 }
 
 async fn one<M: Platform>(host: &Host<M>, record: &mut Record, back: &Back) -> Result<(), Error> {

@@ -22,7 +22,7 @@ use super::{
 use crate::host::{
     self, Host,
     bootstrap::{Done, apply},
-    object::State,
+    object::{Object, State},
     part::Part,
     plan::{self, Change, PartPlan, Remark},
     platform::Live,
@@ -116,7 +116,11 @@ async fn back(
     if !json {
         way_back(&all, author, screen)?;
     }
-    let kept = all.iter().any(|it| it.how == How::Keep);
+    let kept = |all: &[Back]| -> Vec<Object> {
+        let kept = all.iter().filter(|it| it.how == How::Keep);
+        kept.map(|it| it.object.clone()).collect()
+    };
+    let shown = kept(&all);
     if changes == 0 || manner.dry_run {
         if json {
             screen.json(&all)?;
@@ -124,9 +128,9 @@ async fn back(
         if !manner.dry_run {
             Record::tidy(&host.root, author)?;
         }
-        return Ok(match (changes, kept) {
-            (0, false) => Outcome::Done,
-            (0, true) => Outcome::No,
+        return Ok(match (changes, shown.is_empty()) {
+            (0, true) => Outcome::Done,
+            (0, false) => Outcome::No,
             _ => Outcome::Changes,
         });
     }
@@ -143,11 +147,16 @@ async fn back(
     if json {
         screen.json(&all)?;
     }
+    // What was found to stay meanwhile, since it is not empty or what needs it stays.
+    let stays = |it: &&Back| it.how == How::Keep && !shown.contains(&it.object);
+    for back in all.iter().filter(stays).filter(|_| !json) {
+        screen.line(screen.paint(back.stays(author), Tone::Bad))?;
+    }
     let failures: Vec<_> = all.iter().filter_map(|it| it.failed.as_ref()).collect();
     for failure in failures.iter().filter(|_| !json) {
         screen.line(screen.paint(format_args!("failed: {failure}"), Tone::Bad))?;
     }
-    Ok(if kept || !failures.is_empty() {
+    Ok(if !kept(&all).is_empty() || !failures.is_empty() {
         Outcome::No
     } else {
         Outcome::Done
@@ -277,13 +286,7 @@ fn way_back(all: &[Back], author: Author, screen: &mut Screen) -> Result<(), Err
         let line = match back.how {
             How::Restore => format!("{object}: {found} -> {before}"),
             How::Nothing => format!("{object}: is {before} already"),
-            How::Keep => {
-                let words = format!(
-                    "{object}: is {found}, which {} did not make; it stays, and {before} is what was there before",
-                    author.name()
-                );
-                screen.paint(words, Tone::Bad)
-            }
+            How::Keep => screen.paint(back.stays(author), Tone::Bad),
         };
         screen.line(line)?;
     }

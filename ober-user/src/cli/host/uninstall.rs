@@ -185,17 +185,7 @@ async fn undo(host: &Host<Live>, author: Author, but_users: bool) -> Result<Vec<
         });
     }
     let kept = all.iter().filter(|it| it.how == How::Keep);
-    Ok(kept
-        .map(|it| {
-            format!(
-                "{}: is {}, which {} did not make; it stays, and {} is what was there before",
-                it.object,
-                it.found,
-                author.name(),
-                it.before
-            )
-        })
-        .collect())
+    Ok(kept.map(|it| it.stays(author)).collect())
 }
 
 fn show(taken: &Taken, screen: &mut Screen) -> Result<(), Error> {
@@ -209,9 +199,7 @@ fn show(taken: &Taken, screen: &mut Screen) -> Result<(), Error> {
     }
     if !taken.left.is_empty() {
         let count = many(taken.left.len(), "object");
-        screen.line(format_args!(
-            "  {count} left as they were changed by other means:"
-        ))?;
+        screen.line(format_args!("  {count} left:"))?;
         for it in &taken.left {
             screen.line(screen.paint(format_args!("  {it}"), Tone::Strong))?;
         }

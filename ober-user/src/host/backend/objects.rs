@@ -22,6 +22,9 @@ pub(super) struct Link {
     pub(super) name: String,
     #[serde(default)]
     flags: Vec<String>,
+    /// What the kernel calls its kind.
+    #[serde(default, rename = "link_type")]
+    kind: String,
     #[serde(default, rename = "addr_info")]
     addresses: Vec<Address>,
 }
@@ -29,6 +32,8 @@ pub(super) struct Link {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 struct Address {
     local: Option<IpAddr>,
+    #[serde(rename = "prefixlen")]
+    length: u8,
 }
 
 impl Link {
@@ -54,12 +59,30 @@ pub(super) async fn links<M: Platform>(host: &Host<M>) -> Result<Vec<Link>, Erro
 }
 
 pub(super) fn vip_of(links: &[Link], vip: Vip) -> State {
-    let there = links.iter().any(|it| it.name == text::LINK && it.has(vip));
-    if there {
-        State::value(THERE)
-    } else {
-        State::Absent
+    let link = links.iter().filter(|it| it.name == text::LINK);
+    let mut addresses = link.flat_map(|it| &it.addresses);
+    let there = addresses.find(|it| it.local == Some(vip.address()));
+    let whole = if vip.address().is_ipv4() { 32 } else { 128 };
+    match there {
+        Some(address) if address.length == whole => State::value(THERE),
+        Some(address) => State::Other(format!("a network of /{}", address.length)),
+        None => State::Absent,
     }
+}
+
+/// Other interfaces of the module, which would go with it.
+pub(crate) async fn others_of<M: Platform>(
+    host: &Host<M>,
+    module: &str,
+) -> Result<Vec<String>, Error> {
+    let (kind, own) = match module {
+        "ipip" => ("ipip", "tunl0"),
+        "ip6_tunnel" => ("tunnel6", "ip6tnl0"),
+        _ => return Ok(Vec::new()),
+    };
+    let all = links(host).await?.into_iter();
+    let others = all.filter(|it| it.kind == kind && it.name != own);
+    Ok(others.map(|it| it.name).collect())
 }
 
 pub(super) fn link_of(links: &[Link], name: &str) -> State {

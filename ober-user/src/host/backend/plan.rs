@@ -46,6 +46,13 @@ fn refusals(facts: &Facts, setup: &Setup) -> Vec<Remark> {
         remarks.push(remark.advice("`ip -brief link` shows those that there are"));
     }
     for vip in &setup.vips {
+        if let State::Other(found) = objects::vip_of(&facts.links, *vip) {
+            let words = format!(
+                "lo has it as {found}, so this server takes every address of that for its own"
+            );
+            let advice = "take it off lo, also where lo is configured, and run this again";
+            remarks.push(Remark::refused(vip.to_string(), words).advice(advice));
+        }
         let others = facts.links.iter().filter(|it| it.name != text::LINK);
         for link in others.filter(|it| it.has(*vip)) {
             let name = &link.name;

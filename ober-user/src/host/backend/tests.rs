@@ -67,7 +67,8 @@ impl Server {
                 serde_json::json!({"local": local, "prefixlen": length.parse::<u8>().unwrap()})
             });
             let flags = if *up { vec!["UP", "LOWER_UP"] } else { vec![] };
-            serde_json::json!({"ifname": name, "flags": flags, "addr_info": addresses.collect::<Vec<_>>()})
+            let kind = if name.starts_with("tun") { "ipip" } else { "ether" };
+            serde_json::json!({"ifname": name, "link_type": kind, "flags": flags, "addr_info": addresses.collect::<Vec<_>>()})
         });
         serde_json::Value::Array(links.collect()).to_string()
     }

@@ -49,8 +49,8 @@ class Port:
 
 
 def run(command, seconds):
-    # A file and not a pipe: a daemon that a command leaves behind must not keep it open.
-    with tempfile.TemporaryFile() as output:
+    # A file and not a pipe: a daemon that a command leaves behind must not keep it open. In memory: a test fills the disk.
+    with tempfile.TemporaryFile(dir="/run") as output:
         process = subprocess.Popen(
             ["/bin/sh", "-c", command], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
