@@ -30,6 +30,10 @@ pub trait Platform {
     fn exists(&self, path: &str) -> bool;
     /// Runs a command to its end; an error when it cannot be started.
     fn run(&self, words: &[&str]) -> impl Future<Output = Result<Said, String>>;
+    /// The same, where systemd runs as a unit of its own: it goes on when this process is interrupted or waits no longer.
+    fn run_apart(&self, words: &[&str]) -> impl Future<Output = Result<Said, String>> {
+        self.run(words)
+    }
 }
 
 /// The machine that this program runs on.
@@ -76,6 +80,21 @@ impl Platform for Live {
         self.running && Path::new(path).exists()
     }
 
+    async fn run_apart(&self, words: &[&str]) -> Result<Said, String> {
+        if !self.exists("/run/systemd/system") {
+            return self.run(words).await;
+        }
+        let apart = [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            "--wait",
+            "--pipe",
+            "--",
+        ];
+        self.run(&[&apart, words].concat()).await
+    }
+
     async fn run(&self, words: &[&str]) -> Result<Said, String> {
         let [program, arguments @ ..] = words else {
             return Err("there is no program to run".to_owned());
@@ -97,18 +116,27 @@ impl Platform for Live {
     }
 }
 
+fn succeeded(words: &[&str], said: Result<Said, String>) -> Result<String, super::Error> {
+    let failed = |why| super::Error::Command {
+        command: words.join(" "),
+        why,
+    };
+    match said {
+        Ok(said) if said.success => Ok(said.out),
+        Ok(said) => Err(failed(said.complaint)),
+        Err(why) => Err(failed(format!("{why}; is it installed?"))),
+    }
+}
+
 impl<M: Platform> super::Host<M> {
     /// Runs a command that must succeed, and returns its output.
     pub(super) async fn order(&self, words: &[&str]) -> Result<String, super::Error> {
-        let failed = |why| super::Error::Command {
-            command: words.join(" "),
-            why,
-        };
-        match self.machine.run(words).await {
-            Ok(said) if said.success => Ok(said.out),
-            Ok(said) => Err(failed(said.complaint)),
-            Err(why) => Err(failed(format!("{why}; is it installed?"))),
-        }
+        succeeded(words, self.machine.run(words).await)
+    }
+
+    /// The same for a command that must not be cut off half way, such as a package manager.
+    pub(super) async fn order_apart(&self, words: &[&str]) -> Result<String, super::Error> {
+        succeeded(words, self.machine.run_apart(words).await)
     }
 
     /// The output of a command that only looks; `None`: it is not there, or failed.

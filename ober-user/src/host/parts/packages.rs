@@ -17,6 +17,8 @@ use crate::{
 const HAPROXY: &str = "haproxy";
 /// The oldest HAProxy that is supported.
 const OLDEST: (u32, u32) = (2, 6);
+/// How long apt waits for another program that has dpkg's lock, such as a daily update.
+pub(crate) const LOCK: &str = "DPkg::Lock::Timeout=120";
 /// The state of a package that is installed.
 const INSTALLED: &str = "installed";
 
@@ -45,6 +47,8 @@ impl Manager {
                 "install",
                 "--yes",
                 "--no-install-recommends",
+                "--option",
+                LOCK,
                 package,
             ],
             Self::Dnf => vec!["dnf", "install", "--assumeyes", package],
@@ -149,5 +153,5 @@ pub(crate) async fn put<M: Platform>(
     let Some(manager) = Manager::of(host).filter(|_| !state.is_absent()) else {
         return Ok(());
     };
-    host.order(&manager.install(package)).await.map(drop)
+    host.order_apart(&manager.install(package)).await.map(drop)
 }

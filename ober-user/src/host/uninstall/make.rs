@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::{CACHE, CONFIGURATION, Owner, PINS, RUN, STATE, Step, TABLE, is_toml};
-use crate::host::{Error, Host, platform::Platform};
+use crate::host::{Error, Host, parts::packages::LOCK, platform::Platform};
 
 /// Does one step. Those of a daemon's instance and of a record are not done here.
 pub async fn make<M: Platform>(host: &Host<M>, step: &Step) -> Result<(), Error> {
@@ -84,22 +84,31 @@ async fn package<M: Platform>(host: &Host<M>, owner: &Owner, keep: bool) -> Resu
             if keep { "remove" } else { "purge" },
             "--yes",
             "--option",
+            LOCK,
+            "--option",
             "APT::Get::AutomaticRemove=false",
             name,
         ],
         Owner::Rpm(name) => vec!["dnf", "remove", "--assumeyes", "--noautoremove", name],
         Owner::Table | Owner::Nothing => return Ok(()),
     };
-    host.order(&words).await.map(drop)
+    host.order_apart(&words).await.map(drop)
 }
 
 /// The files of the archive; its table last, so that a run that fails half way can be run again.
 async fn files<M: Platform>(host: &Host<M>) -> Result<(), Error> {
+    let systemd = host.machine.exists("/run/systemd/system");
+    if systemd {
+        host.order(&["systemctl", "stop", "ober.slice"]).await?;
+    }
     let table = host.root.read(TABLE)?.unwrap_or_default();
     // A line that leads elsewhere was not written by install.sh.
     let ours = |line: &&str| line.starts_with("/usr/") && !line.contains("/../");
     for line in table.lines().filter(ours) {
         file(&host.root.at(line))?;
+    }
+    if systemd {
+        host.order(&["systemctl", "daemon-reload"]).await?;
     }
     file(&host.root.at(TABLE))?;
     for directory in ["/usr/lib/ober", "/usr/share/ober", "/usr/share/doc/ober"] {
@@ -108,10 +117,6 @@ async fn files<M: Platform>(host: &Host<M>) -> Result<(), Error> {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
             result => removed(&place, result)?,
         }
-    }
-    if host.machine.exists("/run/systemd/system") {
-        host.order(&["systemctl", "stop", "ober.slice"]).await?;
-        host.order(&["systemctl", "daemon-reload"]).await?;
     }
     Ok(())
 }

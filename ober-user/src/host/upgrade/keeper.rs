@@ -67,8 +67,12 @@ pub(super) async fn fetch<M: Platform>(
     }
     if let Some(file) = look(ARCHIVES)? {
         let kept = PathBuf::from(CACHE).join(file.file_name().unwrap_or_default());
-        let [from, to] = [&file, &kept].map(|it| host.root.at(it).display().to_string());
-        host.order(&["cp", &from, &to]).await?;
+        // Beside its place first: a copy that is cut off must not be taken for the file.
+        let part = kept.with_extension("part");
+        let [from, beside, to] =
+            [&file, &part, &kept].map(|it| host.root.at(it).display().to_string());
+        host.order(&["cp", &from, &beside]).await?;
+        host.order(&["mv", &beside, &to]).await?;
         return Ok(kept);
     }
     let (name, begin) = (package.name(), format!("--chdir={CACHE}"));

@@ -13,7 +13,7 @@ use super::{
     Became, Manager, Offer, Package,
     keeper::{self, CACHE},
 };
-use crate::host::{Error, Host, platform::Platform};
+use crate::host::{Error, Host, parts::packages::LOCK, platform::Platform};
 
 const PROGRAM: &str = "/usr/bin/ober-user";
 /// Where the new program is unpacked, to be tried before it is installed.
@@ -153,23 +153,18 @@ impl<M: Platform> Upgrade<'_, M> {
     }
 
     /// Installs a package file, puts it in service, and waits for the VIPs.
-    async fn change(
-        &self,
-        package: Package,
-        file: &Path,
-        before: &BTreeSet<IpAddr>,
-    ) -> Result<(), Error> {
+    async fn change(&self, package: Package, file: &Path, before: &Served) -> Result<(), Error> {
         let file = file.display().to_string();
-        self.host.order(&self.install(&file)).await?;
+        self.host.order_apart(&self.install(&file)).await?;
         // The package of Herr Ober has restarted the daemon itself.
         if package == Package::Haproxy && self.host.root.exists(self.main) {
             self.validate(PROGRAM).await?;
-            if !before.is_empty() {
+            if before.daemon {
                 let words = [PROGRAM, "--config", self.main, "restart", "--workers"];
                 self.host.order(&words).await?;
             }
         }
-        self.wait(before).await
+        self.wait(&before.vips).await
     }
 
     fn install<'f>(&self, file: &'f str) -> Vec<&'f str> {
@@ -183,6 +178,8 @@ impl<M: Platform> Upgrade<'_, M> {
                 "--allow-downgrades",
                 "--no-install-recommends",
                 "--option",
+                LOCK,
+                "--option",
                 "APT::Get::AutomaticRemove=false",
                 "--option",
                 "Dpkg::Options::=--force-confold",
@@ -192,8 +189,8 @@ impl<M: Platform> Upgrade<'_, M> {
         }
     }
 
-    /// The VIPs that are served now; none where no daemon runs.
-    async fn served(&self) -> BTreeSet<IpAddr> {
+    /// What is served now; nothing where no daemon runs.
+    async fn served(&self) -> Served {
         let words = [PROGRAM, "--config", self.main, "status", "--json"];
         // It ends with a failure when every VIP is down, and answers all the same.
         let said = self.host.machine.run(&words).await;
@@ -204,7 +201,7 @@ impl<M: Platform> Upgrade<'_, M> {
         let mut missing = before.clone();
         for _ in 0..self.patience.rounds {
             let now = self.served().await;
-            missing = before.difference(&now).copied().collect();
+            missing = before.difference(&now.vips).copied().collect();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -219,9 +216,18 @@ impl<M: Platform> Upgrade<'_, M> {
     }
 }
 
+/// What is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Served {
+    /// Does a daemon answer?
+    pub(super) daemon: bool,
+    pub(super) vips: BTreeSet<IpAddr>,
+}
+
 /// What is needed of the answer of `status`, which may be a newer program's.
 #[derive(Deserialize)]
 struct Status {
+    pid: Option<u32>,
     #[serde(default)]
     gate: Vec<Gate>,
 }
@@ -232,9 +238,18 @@ struct Gate {
     state: String,
 }
 
-pub(super) fn served(said: &str) -> BTreeSet<IpAddr> {
-    let status: Option<Status> = serde_json::from_str(said).ok();
-    let gates = status.into_iter().flat_map(|it| it.gate);
-    let served = gates.filter(|it| ["up", "falling"].contains(&it.state.as_str()));
-    served.map(|it| it.vip).collect()
+pub(super) fn served(said: &str) -> Served {
+    let Ok(status) = serde_json::from_str::<Status>(said) else {
+        return Served::default();
+    };
+    let is_served = |gate: &Gate| ["up", "falling"].contains(&gate.state.as_str());
+    Served {
+        daemon: status.pid.is_some(),
+        vips: status
+            .gate
+            .into_iter()
+            .filter(is_served)
+            .map(|it| it.vip)
+            .collect(),
+    }
 }

@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use super::{Became, Manager, Offer, Package, Patience, apt, dnf, make, make::served};
+use super::{
+    Became, Manager, Offer, Package, Patience, apt, dnf, make,
+    make::{Served, served},
+};
 use crate::host::{
     Host,
     platform::{Platform, Said},
@@ -110,11 +113,16 @@ fn dnf_offers_what_is_newer_than_rpm_says_is_installed() {
 
 #[test]
 fn vips_are_served_whose_gates_are_open() {
-    let said = r#"{"version":"9","gate":[{"vip":"192.0.2.10","state":"up","new":1},{"vip":"192.0.2.11","state":"down"},
+    let said = r#"{"version":"9","pid":7,"gate":[{"vip":"192.0.2.10","state":"up","new":1},{"vip":"192.0.2.11","state":"down"},
         {"vip":"2001:db8::1","state":"falling"}]}"#;
     let expected = ["192.0.2.10", "2001:db8::1"].map(|it| it.parse().unwrap());
-    assert_eq!(served(said), BTreeSet::from(expected));
-    assert_eq!(served("no daemon runs"), BTreeSet::new());
+    let expected = Served {
+        daemon: true,
+        vips: expected.into(),
+    };
+    assert_eq!(served(said), expected);
+    assert_eq!(served(r#"{"pid":null,"gate":[]}"#), Served::default());
+    assert_eq!(served("no daemon runs"), Served::default());
 }
 
 /// A machine that has packages installed, by its files.
@@ -143,6 +151,7 @@ impl Recorded {
             ["cp", from, to] => {
                 fs::copy(from, to).unwrap();
             }
+            ["mv", from, to] => fs::rename(from, to).unwrap(),
             ["env", _, "apt-get", "install", .., file] => {
                 let name = Path::new(file).file_name()?.to_str()?;
                 let (package, _) = name.split_once('_')?;
@@ -158,7 +167,7 @@ impl Recorded {
                     "up"
                 };
                 return Some(format!(
-                    r#"{{"gate":[{{"vip":"192.0.2.10","state":"{state}"}}]}}"#
+                    r#"{{"pid":7,"gate":[{{"vip":"192.0.2.10","state":"{state}"}}]}}"#
                 ));
             }
             _ => {}
@@ -294,7 +303,7 @@ async fn an_upgrade_keeps_the_old_files_tries_the_new_program_first_and_replaces
     )
     .unwrap();
     bench.make().await;
-    assert_eq!(bench.kept().len(), 4);
+    assert_eq!(bench.kept(), [OLD[0], NEW[0], OLD[1], NEW[1]]);
 }
 
 #[tokio::test]
