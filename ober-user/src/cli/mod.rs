@@ -158,8 +158,8 @@ enum Command {
     Bootstrap(host::Bootstrap),
     /// Have this storage server take packets for the VIPs, and keep it from answering for them
     ///
-    /// For the modes in which a balancer hands packets on as they are: `dr`, by frames to this server's card, and `ipip`, within
-    /// packets to its own address. The VIPs come to be on `lo`, after the settings that leave the answers of ARP to the balancers.
+    /// For the modes in which a balancer sends packets for a VIP on without a change: `dr`, in frames to this server's card, and
+    /// `ipip`, within packets to its own address. The VIPs come to be on `lo`, after the settings that leave the answers of ARP to the balancers.
     /// What is there before a change is recorded in /var/lib/ober/backend-setup.json; `--undo` puts it back. It needs no
     /// configuration. Run again, it finds nothing to do.
     BackendSetup(host::BackendSetup),

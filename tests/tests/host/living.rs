@@ -244,7 +244,7 @@ fn an_administrators_queueing_discipline_stays_and_the_kernels_own_is_put_back()
     assert!(has || ran.out.contains("this kernel has no fq"), "{ran:?}");
     machine.run(&TC.args(["qdisc", "replace", "dev", "t0", "root", "pfifo"]));
     let ran = machine.bootstrap(&["--config", &config, "--only", "qdisc", "-y"]);
-    ran.says(0, &["somebody chose pfifo for it", "nothing to do"]);
+    ran.says(0, &["pfifo was chosen for it", "nothing to do"]);
 }
 
 #[test]

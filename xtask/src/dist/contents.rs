@@ -17,6 +17,8 @@ pub(crate) enum Source {
     Program,
     /// A file of the repository.
     File(&'static str),
+    /// A file of the repository, with the version in the place of the word VERSION.
+    Versioned(&'static str),
     /// A symbolic link with this text.
     Link(&'static str),
     /// What the program writes for this shell, for both of its names.
@@ -80,9 +82,9 @@ pub(crate) const CONTENTS: &[Item] = &[
         "/usr/share/ober/ober.example.toml",
         "config/ober.example.toml",
     ),
-    file(
+    item(
         "/usr/share/ober/ober.container",
-        "ober-user/package/container/ober.container",
+        Source::Versioned("ober-user/package/container/ober.container"),
     ),
     file(
         "/usr/share/ober/ober.schema.json",

@@ -20,7 +20,7 @@ fn every_file_of_a_package_has_one_place_from_the_root_and_its_source_is_in_the_
         let is_run = ["/usr/bin/ober-user", "/usr/lib/ober/retire"].contains(&item.place);
         let mode = if is_run { 0o755 } else { 0o644 };
         assert_eq!(item.mode, mode, "{}", item.place);
-        if let Source::File(path) = item.source {
+        if let Source::File(path) | Source::Versioned(path) = item.source {
             assert!(root().join(path).is_file(), "{path}");
         }
     }

@@ -28,6 +28,11 @@ fn put(item: &Item, place: &Path, release: &Release) -> Result<()> {
     let bytes = match item.source {
         Source::Program => read(&release.program.file)?,
         Source::File(path) => read(&root().join(path))?,
+        Source::Versioned(path) => {
+            let text = fs::read_to_string(root().join(path));
+            let text = text.with_context(|| format!("read {path}"))?;
+            text.replace("VERSION", &release.version).into_bytes()
+        }
         Source::Completion(shell) => release.program.completions(shell)?.into_bytes(),
         Source::Notices => notices::all()?.into_bytes(),
         Source::Manual => return release.program.manual(place),

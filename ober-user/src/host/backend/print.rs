@@ -7,7 +7,7 @@ use super::{
     text,
 };
 
-/// For whom.
+/// What the text is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// A script of the shell, to be run as root

@@ -170,7 +170,7 @@ pub fn judge(found: &Queueing, lacking: bool) -> Option<(String, &'static str)> 
         return None;
     }
     if !found.default && !found.ours {
-        let words = format!("somebody chose {} for it, so it stays", found.kind);
+        let words = format!("{} was chosen for it, so it stays", found.kind);
         return Some((
             words,
             "`tc qdisc replace dev X root fq` if it need not be so",

@@ -118,7 +118,7 @@ pub async fn plan<M: Platform>(host: &Host<M>, facts: &WatchdogFacts) -> Result<
 fn may_set(facts: &WatchdogFacts) -> bool {
     let others = facts.proxmox || facts.is_container() || !facts.systemd || !facts.device;
     let fed = facts.fed.as_deref().is_some_and(|it| it != NONE);
-    // One that somebody else has set is left as it is.
+    // One that was set by other means is left as it is.
     !others && (!fed || facts.file.ours)
 }
 

@@ -344,7 +344,7 @@ pub fn plan(facts: &SysctlFacts, wants: &Wants) -> PartPlan {
     plan
 }
 
-const HEAD: &str = "# Written by `ober-user bootstrap`, which leaves this file alone once somebody else has changed it.\n\
+const HEAD: &str = "# Written by `ober-user bootstrap`, which leaves this file alone once it was changed by other means.\n\
 # `ober-user bootstrap --undo` removes it. To set one of these otherwise, write a file with a later name.\n";
 
 fn course(row: &Row, facts: &SysctlFacts, wants: &Wants, live: Option<&String>) -> Course {
