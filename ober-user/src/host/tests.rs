@@ -333,6 +333,47 @@ async fn a_run_that_is_killed_at_any_step_can_be_run_again_and_undone() {
     }
 }
 
+/// An undo that is killed after so many steps, and after the next one was `made` and not yet forgotten. Returns whether there is a
+/// step of that number.
+pub(super) async fn killed_undo<M: Platform>(
+    host: &Host<M>,
+    author: Author,
+    steps: usize,
+    made: bool,
+) -> bool {
+    let (mut record, _lock) = Record::open(&host.root, author).unwrap();
+    let mut all = undo::plan(host, &record, author.parts()).await.unwrap();
+    let Some(next) = all.get(steps).cloned() else {
+        return false;
+    };
+    undo::run(host, &mut record, &mut all[..steps]).await;
+    if made {
+        host.put(&next.object, &next.before).await.unwrap();
+    }
+    true
+}
+
+#[tokio::test]
+async fn an_undo_that_is_killed_at_any_step_is_finished_by_the_next_one() {
+    for made in [false, true] {
+        for steps in 0.. {
+            let bench = Bench::new();
+            let before = bench.whole();
+            bench.apply().await;
+            if !killed_undo(&bench.host, Author::Bootstrap, steps, made).await {
+                assert!(steps > 10);
+                break;
+            }
+            let undone = bench.undo().await;
+            assert!(
+                undone.iter().all(|it| it.failed.is_none()),
+                "{steps} {made}: {undone:#?}"
+            );
+            assert_eq!(bench.whole(), before, "{steps} {made}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn an_undo_leaves_and_names_what_the_administrator_changed_since() {
     let bench = Bench::new();

@@ -16,8 +16,8 @@ use crate::host::{
     platform::{Platform, Said},
     record::{Author, Record},
     root::Root,
-    tests::tree,
-    undo::{self, Back},
+    tests::{killed_undo, tree},
+    undo::{self, Back, How},
 };
 
 /// What the commands and the kernel know.
@@ -330,6 +330,63 @@ async fn a_setup_that_is_killed_at_any_step_can_be_run_again_and_undone_and_neve
             assert_eq!(bench.whole(), before, "{steps} {made} {again}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_undo_that_is_killed_at_any_step_is_finished_by_the_next_one_and_never_answers_for_a_vip()
+ {
+    for made in [false, true] {
+        for steps in 0.. {
+            let bench = Bench::new(setup(&VIPS[..1], super::Mode::Ipip));
+            let before = bench.whole();
+            bench.apply().await;
+            if !killed_undo(&bench.host, Author::BackendSetup, steps, made).await {
+                assert!(steps > 10);
+                break;
+            }
+            let undone = bench.undo().await;
+            assert!(
+                undone.iter().all(|it| it.failed.is_none()),
+                "{steps} {made}: {undone:#?}"
+            );
+            assert_eq!(bench.whole(), before, "{steps} {made}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_undo_leaves_the_module_of_other_tunnels_and_the_settings_of_a_vip_that_stays() {
+    let stays = |undone: &[Back]| -> Vec<String> {
+        let kept = undone.iter().filter(|it| it.how == How::Keep);
+        kept.map(|it| it.stays(Author::BackendSetup)).collect()
+    };
+    let bench = Bench::new(setup(&VIPS[..1], super::Mode::Ipip));
+    bench.apply().await;
+    let tunnel = ("tun7".to_owned(), (true, BTreeSet::new()));
+    bench.host.machine.known.borrow_mut().links.extend([tunnel]);
+    let said = stays(&bench.undo().await);
+    assert_eq!(said, ["module ipip stays: tun7 would go with it"]);
+    assert!(bench.host.machine.known.borrow().modules.contains("ipip"));
+
+    let bench = Bench::new(setup(&VIPS[..1], super::Mode::Dr));
+    bench.apply().await;
+    {
+        let mut known = bench.host.machine.known.borrow_mut();
+        let lo = &mut known.links.get_mut("lo").unwrap().1;
+        lo.remove("192.0.2.10/32");
+        lo.insert("192.0.2.10/24".to_owned());
+    }
+    let said = stays(&bench.undo().await);
+    assert!(
+        said[0].starts_with("VIP 192.0.2.10/32 on lo stays: it is a network of /24"),
+        "{said:?}"
+    );
+    let silent = "net.ipv4.conf.all.arp_ignore stays: VIP 192.0.2.10/32 on lo stays, and this server would answer for it";
+    assert!(said.iter().any(|it| it == silent), "{said:?}");
+    assert_eq!(
+        bench.host.machine.known.borrow().settings["net.ipv4.conf.all.arp_ignore"],
+        "1"
+    );
 }
 
 #[tokio::test]
