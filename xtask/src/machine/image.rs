@@ -36,6 +36,8 @@ const PACKAGES: &[&str] = &[
     "rpm",
     "ufw",
     "firewalld",
+    "network-manager",
+    "podman",
 ];
 /// Files of the machine, with their places.
 const FILES: [(&str, &str); 10] = [
@@ -85,8 +87,10 @@ const WANTED: [(&str, &str); 4] = [
     ("machine-storage.service", "multi-user.target"),
 ];
 /// Units that would wake up in the middle of a test, or drop what it sends.
-const UNWANTED: [&str; 6] = [
+const UNWANTED: [&str; 8] = [
     "firewalld.service",
+    "NetworkManager.service",
+    "NetworkManager-wait-online.service",
     "apt-daily.timer",
     "apt-daily-upgrade.timer",
     "dpkg-db-backup.timer",

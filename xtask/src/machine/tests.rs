@@ -1,4 +1,4 @@
-use super::checks::{CHECKS, commands};
+use super::checks::{CHECKS, commands, options};
 use super::serving::Counts;
 use std::collections::BTreeSet;
 
@@ -52,4 +52,19 @@ fn readme_has_four_commands_for_a_node() {
     for (command, words) in commands.iter().zip(words) {
         assert!(command.starts_with(&format!("sudo {words}")), "{command}");
     }
+}
+
+#[test]
+fn podman_is_given_what_the_unit_of_the_container_says() {
+    let unit = "[Container]\nImage=x\nNetwork=host\nPodmanArgs=--a=1 --b\nDropCapability=ALL\nAddCapability=BPF KILL\n\
+                Volume=/run/ober:/run/ober\n[Service]\nRestart=always\n";
+    let expected = [
+        "--network=host",
+        "--a=1 --b",
+        "--cap-drop=ALL",
+        "--cap-add=BPF",
+        "--cap-add=KILL",
+        "--volume=/run/ober:/run/ober",
+    ];
+    assert_eq!(options(unit), expected);
 }

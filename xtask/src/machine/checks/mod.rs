@@ -2,6 +2,7 @@
 //! counted and measured.
 
 mod backend;
+mod beside;
 mod bootstrapped;
 mod broken;
 mod faults;
@@ -46,7 +47,7 @@ fn says(text: &str, words: &str) -> Result<()> {
 }
 
 #[cfg(test)]
-pub(super) use readme::commands;
+pub(super) use {beside::options, readme::commands};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -251,5 +252,19 @@ pub(super) const CHECKS: &[Check] = &[
         begin: Begin::Bare,
         quick: false,
         run: readme::readme,
+    },
+    Check {
+        name: "nm",
+        law: "NetworkManager leaves the daemon's interface and its VIPs alone, and no client notices it",
+        begin: Begin::Serving,
+        quick: false,
+        run: beside::network_manager,
+    },
+    Check {
+        name: "podman",
+        law: "the container image serves with the rights that its unit gives it, and ends when it is asked to",
+        begin: Begin::Bare,
+        quick: false,
+        run: beside::container,
     },
 ];
