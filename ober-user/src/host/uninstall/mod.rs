@@ -137,8 +137,8 @@ pub struct Facts {
     pub units: Vec<String>,
     /// Configurations of instances that may have left something in the kernel: stopped ones filter and serve too.
     pub instances: Vec<PathBuf>,
-    /// Is there a configuration, or state?
-    pub files: bool,
+    /// Directories with a configuration or with state.
+    pub directories: Vec<&'static str>,
     /// Commands that have changed something.
     pub changed: Vec<Author>,
     pub owner: Owner,
@@ -163,7 +163,7 @@ pub async fn look<M: Platform>(host: &Host<M>, main: &Path) -> Result<Facts, Err
     Ok(Facts {
         systemd,
         instances: instances(host, &units, main)?,
-        files: has_files(host)?,
+        directories: directories(host)?,
         units,
         changed,
         owner: owner(host).await,
@@ -223,10 +223,13 @@ fn is_toml(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|it| it == "toml")
 }
 
-fn has_files<M: Platform>(host: &Host<M>) -> Result<bool, Error> {
+fn directories<M: Platform>(host: &Host<M>) -> Result<Vec<&'static str>, Error> {
     let names = host.root.names(CONFIGURATION)?;
     let ours = |name: &String| is_toml(name) || name.ends_with(".toml.old") || name == "config.d";
-    Ok(names.iter().any(ours) || [STATE, CACHE, RUN].iter().any(|it| host.root.exists(it)))
+    let configured = names.iter().any(ours).then_some(CONFIGURATION);
+    let state = [STATE, CACHE, RUN].into_iter();
+    let state = state.filter(|it| host.root.exists(it));
+    Ok(configured.into_iter().chain(state).collect())
 }
 
 async fn owner<M: Platform>(host: &Host<M>) -> Owner {
@@ -265,10 +268,10 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
         });
     }
     steps.extend(facts.instances.iter().cloned().map(Step::Detach));
-    if facts.files || facts.program || !steps.is_empty() {
+    if facts.program || !facts.directories.is_empty() || !steps.is_empty() {
         steps.push(Step::NoneLeft);
     }
-    if facts.files && !keep_configuration {
+    if !facts.directories.is_empty() && !keep_configuration {
         // Before bootstrap's directory, which goes only when nothing is in it.
         steps.push(Step::RemoveConfiguration);
     }
@@ -279,7 +282,7 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
             but_users: keep_configuration && *author == Author::Bootstrap,
         });
     }
-    if facts.files && !keep_configuration {
+    if !facts.directories.is_empty() && !keep_configuration {
         // Before the package, whose own script finds by it whether there is anything to detach.
         steps.push(Step::RemoveState);
     }

@@ -1,12 +1,6 @@
 //! What apt and dnf say, read; and whole upgrades on a machine whose commands were recorded.
 
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, BTreeSet},
-    fs, io,
-    path::Path,
-    time::Duration,
-};
+use std::{cell::RefCell, collections::BTreeMap, fs, io, path::Path, time::Duration};
 
 use super::{
     Became, Manager, Offer, Package, Patience, apt, dnf, make,
