@@ -68,6 +68,12 @@ impl Original {
         }
     }
 
+    /// The values of all files, with this text of the main one.
+    pub(super) fn view(&self, text: &str) -> View {
+        let main = self.with(text);
+        View::of(std::iter::once(&main).chain(&self.further))
+    }
+
     /// All files, with this main one.
     pub(super) fn texts(&self, main: File) -> Texts {
         Texts {
