@@ -79,6 +79,22 @@ fn of(path: &Path) -> Result<String, String> {
     }
 }
 
+/// How the daemon that reads this file is started, as a command.
+pub(super) fn start(path: &Path) -> String {
+    match of(path) {
+        Ok(unit) => format!("systemctl start {unit}"),
+        Err(_) => command(path, "run"),
+    }
+}
+
+/// A command of ours about the configuration at this path.
+pub(super) fn command(path: &Path, words: &str) -> String {
+    if path == Path::new(config::MAIN) {
+        return format!("ober-user {words}");
+    }
+    format!("ober-user --config {} {words}", path.display())
+}
+
 /// A unit that runs a daemon.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -137,6 +153,33 @@ mod tests {
         ] {
             let refused = of(Path::new(path)).unwrap_err();
             assert!(refused.contains("--unit"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_command_names_the_configuration_that_it_is_about() {
+        for (path, words, starts) in [
+            (
+                config::MAIN,
+                "ober-user reload",
+                "systemctl start ober.service",
+            ),
+            (
+                "/etc/ober/lab.toml",
+                "ober-user --config /etc/ober/lab.toml reload",
+                "systemctl start ober@lab.service",
+            ),
+            (
+                "/root/a.toml",
+                "ober-user --config /root/a.toml reload",
+                "ober-user --config /root/a.toml run",
+            ),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(
+                (command(path, "reload").as_str(), start(path).as_str()),
+                (words, starts)
+            );
         }
     }
 

@@ -55,7 +55,7 @@ fn an_answered_change_is_put_in_force_and_a_rollback_takes_it_back() {
 fn a_script_changes_one_key_of_a_running_node_and_a_file_that_changed_meanwhile_stays() {
     let (stage, _) = serving("script", "");
     let old = text(&stage);
-    let arguments = ["config", "--set", "gate.rise=2", "--json"];
+    let arguments = ["config", "-y", "--set", "gate.rise=2", "--json"];
     let (code, out, err) = run(&stage, &arguments);
     assert_eq!(code, 0, "{out}{err}");
     let answer: Value = serde_json::from_str(&out).expect("JSON");

@@ -23,7 +23,7 @@ pub(in crate::config) fn distinct(names: &[Option<String>]) -> Vec<Option<String
     distinct.map(Option::<&String>::cloned).collect()
 }
 
-/// Every key with its value. A table in an array is identified by its name, port or address, otherwise by its number.
+/// Every key with its value. A table in an array is identified by its name, address or port, otherwise by its number.
 #[derive(Default)]
 pub struct Keys(BTreeMap<Vec<String>, Value>);
 

@@ -163,7 +163,7 @@ impl Source {
 const SECRETS: [&str; 4] = ["cluster_key", "password", "secret_key", "token"];
 
 /// A line or key that may hold a secret, which is never shown.
-pub(crate) fn secret(line: &str) -> bool {
+pub fn secret(line: &str) -> bool {
     let mut keys = SECRETS.into_iter();
     keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
 }

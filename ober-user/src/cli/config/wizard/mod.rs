@@ -25,17 +25,21 @@ use self::{
     ask::{Ask, Person},
     session::Session,
 };
-use super::{finish, original::Original};
+use super::{
+    finish::{self, How, Judged},
+    original::Original,
+};
 use crate::{cli::Error, config::edit::Key};
 
-/// Asks the person at the terminal until the answers are a configuration; returns the text with them.
-pub(super) async fn run(original: &Original) -> Result<String, Error> {
+/// Asks the person at the terminal until the answers are a configuration.
+pub(super) async fn run(original: &Original, how: &How) -> Result<Judged, Error> {
     let mut text = original.main.text.clone();
     Person.say("Enter keeps what stands between brackets; nothing is written before the end.");
     loop {
         text = asked(original, &text, &mut Person).await?;
-        let Err(error) = finish::judge(original, &original.with(&text)).await else {
-            return Ok(text);
+        let error = match finish::judge(original, &text, how).await {
+            Ok(judged) => return Ok(judged),
+            Err(error) => error,
         };
         error.to_string().lines().for_each(|line| Person.say(line));
         if !Person.agree("Answer again, beginning with what was answered?", true)? {
