@@ -41,7 +41,7 @@ impl Drop for Kept {
     fn drop(&mut self) {
         if let Some(before) = &self.1 {
             // SAFETY: this was in force before.
-            let _ = unsafe { sigaction(self.0, before) };
+            unsafe { sigaction(self.0, before) }.ok();
         }
     }
 }

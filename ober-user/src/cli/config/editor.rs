@@ -121,12 +121,10 @@ impl Draft {
         self.path.parent().map_or(Ok(()), directory::make)?;
         let mut options = file::private();
         let mut file = options.write(true).create_new(true).open(&self.path)?;
-        let written = file.write_all(self.begun.as_bytes());
-        if written.is_err() {
+        file.write_all(self.begun.as_bytes()).inspect_err(|_| {
             // A part of it would only be in the way of the next edit.
-            let _ = store::remove(&self.path);
-        }
-        written
+            drop(store::remove(&self.path));
+        })
     }
 
     /// Has the editor open the copy, and waits for its end.

@@ -186,7 +186,10 @@ fn without_a_terminal_and_without_answers_the_two_ways_to_answer_are_shown() {
     refused(
         &node,
         &["config"],
-        &["ober-user config -y --set", "ober-user config -y --answers FILE"],
+        &[
+            "ober-user config -y --set",
+            "ober-user config -y --answers FILE",
+        ],
     );
 }
 

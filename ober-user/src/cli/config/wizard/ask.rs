@@ -1,4 +1,4 @@
-//! Somebody who is asked: a person at a terminal, or a test.
+//! Who answers: a person at a terminal, or a test.
 
 use crate::cli::{Error, screen};
 

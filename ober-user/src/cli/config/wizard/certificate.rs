@@ -194,7 +194,7 @@ fn answers_authority(
         if access.as_deref() == Some(clients::OPEN) && !has_rules {
             return Ok(true);
         }
-        let prompt = "The authority asks on port 80, which is for some clients only. Open it to everybody, and send every \
+        let prompt = "The authority asks on port 80, which is for some clients only. Open it to every client, and send every \
                       request there to HTTPS, which gets its clients?";
         if !session.ask.agree(prompt, false)? {
             session.say(UNISSUED);

@@ -1,4 +1,4 @@
-//! Who may use a service: the lists and rules of its listeners. No answer to another question lets anybody in.
+//! Who may use a service: the lists and rules of its listeners. No answer to another question opens what was for some clients only.
 
 use super::{answer::hosts_or, key, list, session::Session};
 use crate::{
@@ -118,7 +118,7 @@ pub(super) fn of(session: &mut Session<'_>, name: &str, service: &Key) -> Result
     let list_name = list_for(session, name, before.as_deref())?;
     session.set(&sources(&list_name), list(&answer))?;
     for port in ports {
-        // Everybody may be sent to HTTPS, and an authority must be able to ask.
+        // Every client may be sent to HTTPS, and an authority must be able to ask.
         let redirect = session.view.text(&port.listener.below("redirect_https"));
         let redirects = redirect.as_deref() == Some("true");
         if port.list().is_some() || (before.is_none() && !redirects) {
@@ -140,7 +140,7 @@ fn asked(session: &mut Session<'_>, name: &str, default: &[String]) -> Result<Ve
     } else {
         ""
     };
-    let prompt = format!("Clients of service {name} (hostlist, or `open` for everybody{hint})");
+    let prompt = format!("Clients of service {name} (hostlist, or `open` for every client{hint})");
     let wanted = hosts_or(OPEN);
     session.several(&prompt, default, &|parts| {
         if fill && parts.is_empty() {

@@ -57,6 +57,15 @@ impl Ask for Script {
     }
 }
 
+/// The text with the answers.
+fn text_of(original: &Original, script: &mut Script) -> Result<String, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(asked(original, &original.main.text, script))
+}
+
 /// A directory with the files of a configuration, and its judge.
 struct Stage(ConfigDirectory);
 
@@ -84,19 +93,11 @@ impl Stage {
 
     /// The text with the answers, which is a configuration.
     fn asked(&self, original: &Original, script: &mut Script) -> String {
-        let after = self.text(original, script).unwrap();
+        let after = text_of(original, script).unwrap();
         if let Err(error) = self.judge(original, &after) {
             panic!("{error}\n{after}");
         }
         after
-    }
-
-    fn text(&self, original: &Original, script: &mut Script) -> Result<String, Error> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        runtime.block_on(asked(original, &original.main.text, script))
     }
 
     fn judge(&self, original: &Original, text: &str) -> Result<Config, crate::config::Error> {
@@ -287,13 +288,13 @@ fn an_empty_answer_is_refused_where_there_is_nothing_to_keep() {
             "an address of mail is wanted",
         ),
     ] {
-        let refused = stage.text(&original, &mut Script::of(answers)).unwrap_err();
+        let refused = text_of(&original, &mut Script::of(answers)).unwrap_err();
         assert!(refused.to_string().contains(words), "{words}: {refused}");
     }
     let mut all = vec![None; 8];
     all.push(Some("open, 10.0.0.1"));
     let configured = stage.original(&configured(server()), &[]);
-    let refused = stage.text(&configured, &mut Script::of(&all)).unwrap_err();
+    let refused = text_of(&configured, &mut Script::of(&all)).unwrap_err();
     assert!(
         refused.to_string().contains("`open` stands alone"),
         "{refused}"
@@ -335,7 +336,7 @@ fn the_name_of_a_node_that_was_left_out_is_no_default() {
     );
     let text = format!("{}{vrrp}{}", &text[..bgp], &text[services..]);
     let answers = [None, None, Some("b=10.0.0.2, c=10.0.0.3")];
-    let refused = stage.text(&stage.original(&text, &[]), &mut Script::of(&answers));
+    let refused = text_of(&stage.original(&text, &[]), &mut Script::of(&answers));
     let refused = refused.unwrap_err().to_string();
     assert!(refused.contains("a name is wanted"), "{refused}");
 }

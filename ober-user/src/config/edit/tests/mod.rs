@@ -1,11 +1,15 @@
 //! Only what is answered differs.
 
+mod lines;
+
 use proptest::{prelude::*, sample::select};
+
+use self::lines::{lines_of, lost_lines};
 
 use super::*;
 use crate::config::{File, Texts, tests::LEAST};
 
-const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
+const EXAMPLE: &str = include_str!("../../../../../config/ober.example.toml");
 
 /// Dotted keys, inline tables, lists over several lines, indented keys, comments everywhere.
 const ODD: &str = r#"# The node of rack 7.
@@ -157,12 +161,12 @@ fn only_one_key_differs(text: &str, name: &str, typed: &str) {
     );
     // The same answer again, and the lines that are not about it.
     assert_eq!(with(&after, &[(name, typed)]), after, "{name}");
-    let lost = text.lines().filter(|line| !after.contains(line.trim_end()));
-    let named = |line: &&str| name.split('.').any(|part| line.contains(part));
-    let others: Vec<_> = lost
-        .filter(|line| !named(line) && !line.trim_start().starts_with(['"', '\'', '{', ']']))
-        .collect();
-    assert!(others.is_empty(), "{name}: {others:?}\n{after}");
+    let own = lines_of(text, &key(name));
+    let lost = lost_lines(text, &after);
+    assert!(
+        lost.iter().all(|line| own.contains(line)),
+        "{name}: lines {lost:?} are gone, and its own are {own:?}\n{after}"
+    );
 }
 
 #[test]
