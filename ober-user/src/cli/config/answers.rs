@@ -99,7 +99,11 @@ impl Answers {
             }
         }
         if let Some(path) = &self.file {
-            document.merge(&read(path)?).map_err(refused)?;
+            let answers = read(path)?;
+            for path in answers.keys().paths() {
+                one_place(original, &Key::of(path.iter().cloned()))?;
+            }
+            document.merge(&document_of(answers)?).map_err(refused)?;
         }
         for setting in &self.set {
             let (key, value) = setting.read()?;
@@ -122,7 +126,8 @@ fn one_place(original: &Original, key: &Key) -> Result<(), Error> {
     Err(Error::Usage(words))
 }
 
-fn read(path: &Path) -> Result<Document, Error> {
+/// The answers in a file.
+fn read(path: &Path) -> Result<Texts, Error> {
     let main = if stdin::is_meant(path) {
         stdin::read()?
     } else {
@@ -133,17 +138,19 @@ fn read(path: &Path) -> Result<Document, Error> {
         let (path, mode) = (path.to_owned(), 0o600);
         File { path, text, mode }
     };
-    Document::parse(&main.text).map_err(|error| misspelt(main, &error))
+    let answers = Texts {
+        main,
+        more: Vec::new(),
+    };
+    // With the place where they are not TOML.
+    answers.notation()?;
+    Ok(answers)
 }
 
-/// Answers that are not TOML, with the place.
-fn misspelt(main: File, error: &edit::Error) -> Error {
-    let words = format!("read the answers in {}: {error}", main.path.display());
-    let more = Vec::new();
-    match (Texts { main, more }).notation() {
-        Err(place) => place.into(),
-        Ok(()) => Error::Usage(words),
-    }
+fn document_of(answers: Texts) -> Result<Document, Error> {
+    let File { path, text, .. } = answers.main;
+    Document::parse(&text)
+        .map_err(|error| Error::Usage(format!("read the answers in {}: {error}", path.display())))
 }
 
 #[cfg(test)]

@@ -178,6 +178,13 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
+impl Keys {
+    /// The keys that have values.
+    pub fn paths(&self) -> impl Iterator<Item = &Vec<String>> {
+        self.0.keys()
+    }
+}
+
 impl Texts {
     /// The configuration as written, key by key. Texts that are not TOML are left out.
     pub fn keys(&self) -> Keys {

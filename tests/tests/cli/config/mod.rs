@@ -323,6 +323,11 @@ fn keys_are_read_as_they_are_written_and_secrets_are_not_shown() {
         &["config", "--set", "gate.fall=2"],
         &["config.d/gate.toml", "change it there"],
     );
+    let before = files(node.path());
+    let ran = node.run_with_input(&["config", "-y", "--answers", "-"], "[gate]\nfall = 2\n");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("config.d/gate.toml"), "{}", ran.err);
+    assert_eq!(files(node.path()), before);
     refused(
         &node,
         &["config", "--unset", "gate.rise"],
