@@ -116,7 +116,7 @@ fn sources(directory: &Path, found: &mut Vec<String>) {
 fn every_unit_that_a_message_names_is_installed() {
     let mut texts = Vec::new();
     sources(&home().join("../src"), &mut texts);
-    let mut named = BTreeSet::new();
+    let (mut named, mut commands) = (BTreeSet::new(), 0);
     for text in &texts {
         for (_, rest) in text
             .match_indices("systemctl ")
@@ -124,14 +124,17 @@ fn every_unit_that_a_message_names_is_installed() {
         {
             let mut words = rest.split(|letter: char| letter.is_whitespace() || letter == '`');
             let (verb, unit) = (words.next().unwrap(), words.next().unwrap());
-            // A name that the program puts in is that of a unit which it asks systemd for.
-            let is_written = !unit.starts_with('{');
-            if is_written && ["start", "stop", "restart", "reload"].contains(&verb) {
+            if !["start", "stop", "restart", "reload"].contains(&verb) {
+                continue;
+            }
+            commands += 1;
+            // A name that the program puts in is that of a unit which reads the configuration at hand.
+            if !unit.starts_with('{') {
                 named.insert(unit.to_owned());
             }
         }
     }
-    assert!(named.contains("ober"), "{named:?}");
+    assert!(commands > 0, "no message has a command about a unit");
     for name in named {
         let file = home().join("systemd").join(format!("{name}.service"));
         assert!(file.is_file(), "{} is named by a message", file.display());

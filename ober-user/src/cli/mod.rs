@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! instance, client      where the daemon is, even if its configuration has a mistake; requests to it
+//! stdin                 a text in the place of a file
 //! screen, typed, error  what a command writes, and how it fails; texts have the word that was typed, `ober` or `ober-user`
 //! status, counters, backends, gate, bgp, bfd, vrrp, history, certificates, known   show what the daemon answers
 //! run                   the daemon
@@ -47,6 +48,7 @@ pub mod screen;
 mod shell;
 mod start;
 mod status;
+mod stdin;
 mod stop;
 mod test;
 pub mod typed;

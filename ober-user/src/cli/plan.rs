@@ -1,6 +1,6 @@
 //! `plan`: shows what a change would do. `apply` and `rollback` make it.
 
-use std::{io::Read as _, path::PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -9,6 +9,7 @@ use super::{
     instance::{self, Instance},
     reload,
     screen::{Screen, Tone},
+    stdin,
 };
 use crate::{
     api::{Question, Reloaded, Reply, Text},
@@ -17,8 +18,6 @@ use crate::{
     haproxy,
     plan::{Change, How, Plan, PlanFacts, Side},
 };
-
-const STDIN: &str = "-";
 
 /// The configuration to plan.
 #[derive(Debug, Args)]
@@ -187,17 +186,10 @@ async fn text(file: Option<PathBuf>) -> Result<Text, Error> {
     let Some(path) = file else {
         return Ok(Text::Own);
     };
-    if path.as_os_str() != STDIN {
-        return Ok(Text::File(instance::away(&path, File::read).await?));
-    }
-    let mut text = String::new();
-    std::io::stdin()
-        .read_to_string(&mut text)
-        .map_err(Error::Stdin)?;
-    Ok(Text::File(File {
-        path: "standard input".into(),
-        text,
-        mode: 0o600,
+    Ok(Text::File(if stdin::is_meant(&path) {
+        stdin::read()?
+    } else {
+        instance::away(&path, File::read).await?
     }))
 }
 

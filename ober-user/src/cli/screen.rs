@@ -101,6 +101,16 @@ pub(super) fn note(words: impl Display) {
     eprintln!("{}", spoken(&tame(&words.to_string())));
 }
 
+/// Asks the person at the terminal; `default`: what Enter means.
+pub(super) fn agree(question: &str, default: bool) -> Result<bool, super::Error> {
+    let asked = dialoguer::Confirm::new()
+        .with_prompt(question)
+        .default(default);
+    asked
+        .interact()
+        .map_err(|dialoguer::Error::IO(error)| super::Error::Prompt(error))
+}
+
 /// May `stream` be coloured?
 pub fn coloured(stream: &impl IsTerminal) -> bool {
     let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());

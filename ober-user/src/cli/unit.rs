@@ -79,6 +79,22 @@ fn of(path: &Path) -> Result<String, String> {
     }
 }
 
+/// How the daemon that reads this file is started, as a command.
+pub(super) fn start(path: &Path) -> String {
+    match of(path) {
+        Ok(unit) => format!("systemctl start {unit}"),
+        Err(_) => command(path, "run"),
+    }
+}
+
+/// A command of ours about the configuration at this path.
+pub(super) fn command(path: &Path, words: &str) -> String {
+    if path == Path::new(config::MAIN) {
+        return format!("ober-user {words}");
+    }
+    format!("ober-user --config {} {words}", path.display())
+}
+
 /// A unit that runs a daemon.
 #[derive(Debug)]
 pub(super) struct Service {
@@ -137,6 +153,23 @@ mod tests {
         ] {
             let refused = of(Path::new(path)).unwrap_err();
             assert!(refused.contains("--unit"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_command_names_the_configuration_that_it_is_about() {
+        for (path, option) in [
+            (config::MAIN, ""),
+            ("/etc/ober/lab.toml", "--config /etc/ober/lab.toml "),
+            ("/root/a.toml", "--config /root/a.toml "),
+        ] {
+            let path = Path::new(path);
+            assert_eq!(command(path, "reload"), format!("ober-user {option}reload"));
+            let starts = match of(path) {
+                Ok(unit) => format!("systemctl start {unit}"),
+                Err(_) => format!("ober-user {option}run"),
+            };
+            assert_eq!(start(path), starts);
         }
     }
 

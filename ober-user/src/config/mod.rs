@@ -7,6 +7,7 @@
 //! load       the whole way            location   the directories of an instance, even when its files have mistakes
 //! paths      every file and directory of an instance
 //! remarks    allowed but unwise       schema     the JSON schema        vip_port   every VIP and port of the services
+//! known      which keys there are, by the schema
 //! edit/      a text with other values, in which everything else stays as it was written
 //! ```
 //! It never writes a file, never asks the network and never starts a program.
@@ -20,6 +21,7 @@ use crate::names::resolve::Resolve;
 
 pub use self::{
     judge::LONGEST_PERIOD,
+    known::unknown,
     load::base,
     location::Location,
     remarks::Remark,
@@ -43,6 +45,7 @@ pub use self::{
         files::{File, Texts, fingerprint, further},
         keys::{Difference, Keys, without_secrets},
         notation::{Rate, period},
+        source::secret as is_secret_line,
     },
     vip_port::VipListener,
 };
@@ -50,6 +53,7 @@ pub use self::{
 mod assemble;
 pub mod edit;
 mod judge;
+mod known;
 mod load;
 mod location;
 pub mod paths;

@@ -55,7 +55,7 @@ fn an_answered_change_is_put_in_force_and_a_rollback_takes_it_back() {
 fn a_script_changes_one_key_of_a_running_node_and_a_file_that_changed_meanwhile_stays() {
     let (stage, _) = serving("script", "");
     let old = text(&stage);
-    let arguments = ["config", "--set", "gate.rise=2", "--json"];
+    let arguments = ["config", "-y", "--set", "gate.rise=2", "--json"];
     let (code, out, err) = run(&stage, &arguments);
     assert_eq!(code, 0, "{out}{err}");
     let answer: Value = serde_json::from_str(&out).expect("JSON");
@@ -89,4 +89,48 @@ fn a_script_changes_one_key_of_a_running_node_and_a_file_that_changed_meanwhile_
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("it was changed since"), "{said}");
     assert_eq!((text(&stage), history(&stage).len()), (theirs, number));
+}
+
+#[test]
+fn the_daemon_judges_with_its_own_variables_and_a_key_fixed_at_the_start_goes_into_the_file_alone()
+{
+    let mut stage = Stage::new("variables", &Settings::default()).expect("build the stage");
+    let variable = ("OBER_TEST_PATIENCE".to_owned(), "7s".to_owned());
+    stage.ober.environment.push(variable);
+    stage.start().expect("start the daemon");
+    stage.ober.environment.clear();
+    let set = |value: &str, more: &[&str]| {
+        let setting = format!("resolve.timeout={value}");
+        run(
+            &stage,
+            &[&["config", "-y", "--set", &setting], more].concat(),
+        )
+    };
+    let before = text(&stage);
+    let (code, _, err) = set("${OBER_TEST_OTHER}", &[]);
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("`OBER_TEST_OTHER` is not set"), "{err}");
+    assert_eq!(text(&stage), before);
+    for more in [&[][..], &["--file-only"]] {
+        let (code, out, err) = set("${OBER_TEST_PATIENCE}", more);
+        assert_eq!(code, 0, "{out}{err}");
+        fs::write(&stage.ober.config, &before).expect("put the file back");
+    }
+    let (code, out, err) = run(
+        &stage,
+        &[
+            "config",
+            "-y",
+            "--file-only",
+            "--set",
+            "node.metrics=127.0.0.1:8405",
+        ],
+    );
+    assert_eq!(code, 0, "{out}{err}");
+    assert!(text(&stage).contains("127.0.0.1:8405"));
+    let config = stage.ober.config.display();
+    assert!(
+        out.contains(&format!("`ober-user --config {config} reload`")),
+        "{out}"
+    );
 }

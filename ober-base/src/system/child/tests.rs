@@ -68,17 +68,15 @@ impl Seen {
     }
 }
 
-/// Starts the child and reads `/proc` once it runs the program that was asked for.
+/// Starts the child and reads `/proc` once the program that was asked for sleeps: until then it has the libraries open that it
+/// loads.
 async fn look(child: &Child) -> (Seen, i32) {
     let directory = tempfile::tempdir().unwrap();
     let log = fs::File::create(directory.path().join("log")).unwrap();
     let process = child.start(&log).unwrap();
     let pid = process.pid.0;
-    while fs::read_to_string(format!("/proc/{pid}/comm"))
-        .unwrap()
-        .trim()
-        != "sleep"
-    {
+    let waits_in = || fs::read_to_string(format!("/proc/{pid}/wchan")).unwrap();
+    while !waits_in().contains("nanosleep") {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let seen = Seen::of(pid);

@@ -1,24 +1,21 @@
 //! Answers that are given, not asked for.
 
 use std::{
-    io::Read as _,
+    fmt,
     path::{Path, PathBuf},
-    str::FromStr,
 };
 
 use clap::Args;
 
 use super::original::Original;
 use crate::{
-    cli::Error,
+    cli::{Error, stdin},
     config::{
-        File, Texts,
+        self, File, Texts,
         edit::{self, Document, Key},
     },
     system::file,
 };
-
-const STDIN: &str = "-";
 
 #[derive(Debug, Args)]
 pub(super) struct Answers {
@@ -33,24 +30,55 @@ pub(super) struct Answers {
     unset: Vec<Key>,
 }
 
-/// `KEY=VALUE`.
-#[derive(Clone, Debug)]
-struct Setting {
-    key: Key,
-    value: toml_edit::Value,
+/// `KEY=VALUE`, as typed. It is read here and not with the other arguments, whose errors show them: it may be a secret.
+#[derive(Clone)]
+struct Setting(String);
+
+impl fmt::Debug for Setting {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.shown())
+    }
 }
 
-impl FromStr for Setting {
-    type Err = edit::Error;
+impl From<String> for Setting {
+    fn from(typed: String) -> Self {
+        Self(typed)
+    }
+}
 
-    fn from_str(text: &str) -> Result<Self, edit::Error> {
-        let (key, value) = text
+impl Setting {
+    fn read(&self) -> Result<(Key, toml_edit::Value), Error> {
+        let wrong = |why: &dyn fmt::Display| Error::Usage(format!("set `{}`: {why}", self.shown()));
+        let (key, value) = self
+            .0
             .split_once('=')
-            .ok_or_else(|| edit::Error::Key(text.to_owned()))?;
-        Ok(Self {
-            key: key.parse()?,
-            value: edit::value(value)?,
-        })
+            .ok_or_else(|| wrong(&"KEY=VALUE is wanted, as in `bgp.as=65001`"))?;
+        let without = |error: edit::Error| match error {
+            edit::Error::Key(_) if self.is_secret() => wrong(&"what stands before `=` is no key"),
+            edit::Error::Value(_, why) if self.is_secret() => wrong(&format!(
+                "the value is none: {why}; write text between quotes"
+            )),
+            error => wrong(&error),
+        };
+        let key = key.parse().map_err(without)?;
+        let value = edit::value(value).map_err(without)?;
+        Ok((key, value))
+    }
+
+    fn is_secret(&self) -> bool {
+        config::is_secret_line(&self.0)
+    }
+
+    /// Without what may be a secret.
+    fn shown(&self) -> String {
+        if !self.is_secret() {
+            return self.0.clone();
+        }
+        let is_name = |letter: char| letter.is_ascii_alphanumeric() || "._-:".contains(letter);
+        match self.0.split_once('=') {
+            Some((key, _)) if key.chars().all(is_name) => format!("{key}=(secret)"),
+            _ => "(secret)".to_owned(),
+        }
     }
 }
 
@@ -71,11 +99,16 @@ impl Answers {
             }
         }
         if let Some(path) = &self.file {
-            document.merge(&read(path)?).map_err(refused)?;
+            let answers = read(path)?;
+            for path in answers.keys().paths() {
+                one_place(original, &Key::of(path.iter().cloned()))?;
+            }
+            document.merge(&document_of(answers)?).map_err(refused)?;
         }
-        for Setting { key, value } in &self.set {
-            one_place(original, key)?;
-            document.set(key, value.clone()).map_err(refused)?;
+        for setting in &self.set {
+            let (key, value) = setting.read()?;
+            one_place(original, &key)?;
+            document.set(&key, value).map_err(refused)?;
         }
         Ok(document.text())
     }
@@ -93,31 +126,63 @@ fn one_place(original: &Original, key: &Key) -> Result<(), Error> {
     Err(Error::Usage(words))
 }
 
-fn read(path: &Path) -> Result<Document, Error> {
-    let (path, text) = if path.as_os_str() == STDIN {
-        let mut text = String::new();
-        std::io::stdin()
-            .read_to_string(&mut text)
-            .map_err(Error::Stdin)?;
-        (PathBuf::from("standard input"), text)
+/// The answers in a file.
+fn read(path: &Path) -> Result<Texts, Error> {
+    let main = if stdin::is_meant(path) {
+        stdin::read()?
     } else {
         let read = file::text(path, file::Kind::Configuration);
         let text = read.map_err(|error| {
             Error::Usage(format!("read the answers in {}: {error}", path.display()))
         })?;
-        (path.to_owned(), text)
+        let (path, mode) = (path.to_owned(), 0o600);
+        File { path, text, mode }
     };
-    Document::parse(&text).map_err(|error| misspelt(path, text, &error))
+    let answers = Texts {
+        main,
+        more: Vec::new(),
+    };
+    // With the place where they are not TOML.
+    answers.notation()?;
+    Ok(answers)
 }
 
-/// Answers that are not TOML, with the place.
-fn misspelt(path: PathBuf, text: String, error: &edit::Error) -> Error {
-    let words = format!("read the answers in {}: {error}", path.display());
-    let mode = 0o600;
-    let main = File { path, text, mode };
-    let more = Vec::new();
-    match (Texts { main, more }).notation() {
-        Err(place) => place.into(),
-        Ok(()) => Error::Usage(words),
+fn document_of(answers: Texts) -> Result<Document, Error> {
+    let File { path, text, .. } = answers.main;
+    Document::parse(&text)
+        .map_err(|error| Error::Usage(format!("read the answers in {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_that_cannot_be_read_is_named_and_its_secret_is_not_shown() {
+        for (typed, words) in [
+            ("gate", "set `gate`: KEY=VALUE is wanted"),
+            ("a..b=1", "`a..b` is no key"),
+            ("gate.rise=[1", "`[1` is no value"),
+            ("node.cluster_key=\"hush", "set `node.cluster_key=(secret)`"),
+            (
+                "bgp.neighbours.10.0.0.1.password=[hush",
+                "password=(secret)`",
+            ),
+            ("node.cluster_key: hush", "set `(secret)`"),
+            ("token hush=1", "set `(secret)`"),
+        ] {
+            let setting = Setting(typed.to_owned());
+            let refused = setting.read().unwrap_err().to_string();
+            assert!(refused.contains(words), "{refused}");
+            assert!(
+                !format!("{refused}{setting:?}").contains("hush"),
+                "{refused}"
+            );
+        }
+        let (key, value) = Setting("a.token=\"x=y\"".to_owned()).read().unwrap();
+        assert_eq!(
+            (key.to_string().as_str(), value.as_str()),
+            ("a.token", Some("x=y"))
+        );
     }
 }

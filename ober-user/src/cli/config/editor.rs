@@ -1,7 +1,7 @@
 //! `config edit`: the main file in an editor. The editor has a copy; the file itself changes only when the copy is valid.
 
 use std::{
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -9,14 +9,15 @@ use clap::Args;
 
 use super::{
     EXAMPLE,
-    finish::{self, How},
+    finish::{self, How, Judged},
     is_person,
     original::Original,
 };
 use crate::{
     cli::{
         Error, Outcome,
-        screen::{Screen, note},
+        screen::{Screen, agree, note},
+        unit,
     },
     system::{
         child,
@@ -38,88 +39,92 @@ impl Edit {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         let original = Original::as_written(path).await?;
         let copy = Draft::make(&original)?;
-        let text = match edited(&original, &copy).await {
-            Ok(Some(text)) => text,
+        let judged = match edited(&original, &copy, &self.how).await {
+            Ok(Some(judged)) => judged,
             Ok(None) => {
                 copy.remove()?;
-                screen.line("nothing to change")?;
-                return Ok(Outcome::Done);
+                return finish::unchanged(&original, &self.how, screen);
             }
-            Err(error) => return Err(copy.kept(error)),
-        };
-        let dry_run = self.how.dry_run;
-        match finish::finish(&original, text, self.how, screen).await {
-            Ok(Outcome::No) if !dry_run => {
+            Err(error) => {
                 copy.say();
-                Ok(Outcome::No)
+                return Err(error);
             }
-            Ok(outcome) => {
-                copy.remove()?;
-                Ok(outcome)
-            }
-            Err(error) => Err(copy.kept(error)),
+        };
+        let ended = finish::finish(&original, judged, self.how, screen).await;
+        // It may be in force although a worker could not be replaced.
+        if copy.is_in_place() {
+            copy.remove()?;
+        } else {
+            copy.say();
         }
+        ended
     }
 }
 
 /// The valid text that the editor left; `None`: it is as it was.
-async fn edited(original: &Original, copy: &Draft) -> Result<Option<String>, Error> {
+async fn edited(original: &Original, copy: &Draft, how: &How) -> Result<Option<Judged>, Error> {
     loop {
         copy.open()?;
         let text = copy.text()?;
-        if text == original.main.text {
+        if text == copy.begun {
             return Ok(None);
         }
-        let Err(error) = finish::judge(original, &original.with(&text)).await else {
-            return Ok(Some(text));
+        let error = match finish::judge(original, &text, how).await {
+            Ok(judged) => return Ok(Some(judged)),
+            Err(error) => error,
         };
         if !is_person() {
             return Err(error);
         }
-        note_lines(&error);
-        let again = dialoguer::Confirm::new()
-            .with_prompt("Edit it again?")
-            .default(true)
-            .interact()
-            .map_err(|dialoguer::Error::IO(error)| Error::Prompt(error))?;
-        if !again {
+        error.to_string().lines().for_each(note);
+        if !agree("Edit it again?", true)? {
             return Err(error);
         }
     }
 }
 
-fn note_lines(error: &Error) {
-    error.to_string().lines().for_each(note);
+/// The file that the editor opens. No other account may read it: the main file may have secrets.
+struct Draft {
+    path: PathBuf,
+    main: PathBuf,
+    /// The text before it was edited.
+    begun: String,
 }
-
-/// The file that the editor opens.
-struct Draft(PathBuf);
 
 impl Draft {
     fn make(original: &Original) -> Result<Self, Error> {
-        let path = original.path();
-        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-        let copy = Self(path.with_file_name(format!("{stem}.edit.toml")));
-        let text = if original.is_new {
-            EXAMPLE
+        let main = original.path().to_owned();
+        let stem = main.file_stem().unwrap_or_default().to_string_lossy();
+        let path = main.with_file_name(format!("{stem}.edit.toml"));
+        let begun = if original.is_new {
+            EXAMPLE.to_owned()
         } else {
-            &original.main.text
+            original.main.text.clone()
         };
-        let write = || {
-            path.parent().map_or(Ok(()), directory::make)?;
-            let mut options = file::private();
-            let mut file = options.write(true).create_new(true).open(&copy.0)?;
-            file.write_all(text.as_bytes())
-        };
-        write().map_err(|error| {
+        let copy = Self { path, main, begun };
+        let written = copy.write().map_err(|error| {
             let why = if error.kind() == std::io::ErrorKind::AlreadyExists {
-                "it is there, left by an earlier edit; put it in force with `ober-user apply`, or remove it".to_owned()
+                format!(
+                    "it is there: another `config edit` has it open, or an earlier one left it; when none runs, put it in force \
+                     with `{}`, or remove it",
+                    copy.apply()
+                )
             } else {
                 error.to_string()
             };
-            Error::Usage(format!("write the copy {} to edit: {why}", copy.0.display()))
-        })?;
-        Ok(copy)
+            Error::Usage(format!("write the copy {} to edit: {why}", copy.path.display()))
+        });
+        written.map(|()| copy)
+    }
+
+    fn write(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), directory::make)?;
+        let mut options = file::private();
+        let mut file = options.write(true).create_new(true).open(&self.path)?;
+        file.write_all(self.begun.as_bytes()).inspect_err(|_| {
+            // A part of it would only be in the way of the next edit.
+            drop(store::remove(&self.path));
+        })
     }
 
     /// Has the editor open the copy, and waits for its end.
@@ -129,10 +134,10 @@ impl Draft {
         let program = words.next().unwrap_or_default();
         let arguments = words
             .map(Into::into)
-            .chain([self.0.clone().into_os_string()]);
+            .chain([self.path.clone().into_os_string()]);
         let arguments: Vec<std::ffi::OsString> = arguments.collect();
         let failed = |why: String| {
-            let words = format!("edit {} with `{command}`: {why}", self.0.display());
+            let words = format!("edit {} with `{command}`: {why}", self.path.display());
             Error::Usage(format!(
                 "{words}; name another editor in $VISUAL or $EDITOR"
             ))
@@ -146,24 +151,31 @@ impl Draft {
     }
 
     fn text(&self) -> Result<String, Error> {
-        let text = file::text(&self.0, file::Kind::Configuration);
-        text.map_err(|error| Error::Usage(format!("read {}: {error}", self.0.display())))
+        let text = file::text(&self.path, file::Kind::Configuration);
+        text.map_err(|error| Error::Usage(format!("read {}: {error}", self.path.display())))
     }
 
     fn remove(&self) -> Result<(), Error> {
-        store::remove(&self.0).map_err(|error| Error::Daemon(error.into()))
+        store::remove(&self.path).map_err(|error| Error::Daemon(error.into()))
+    }
+
+    /// Is the text of the copy that of the main file?
+    fn is_in_place(&self) -> bool {
+        let main = file::text(&self.main, file::Kind::Configuration).ok();
+        main.is_some() && main == self.text().ok()
+    }
+
+    /// The command that puts the copy in force.
+    fn apply(&self) -> String {
+        unit::command(&self.main, &format!("apply {}", self.path.display()))
     }
 
     fn say(&self) {
         note(format_args!(
-            "what was edited is in {}; `ober-user apply {0}` puts it in force",
-            self.0.display()
+            "what was edited is in {}; `{}` puts it in force",
+            self.path.display(),
+            self.apply()
         ));
-    }
-
-    fn kept(&self, error: Error) -> Error {
-        self.say();
-        error
     }
 }
 

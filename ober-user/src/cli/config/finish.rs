@@ -12,7 +12,8 @@ use crate::{
         Error, Json, Outcome, instance,
         plan::{self, Whose},
         reload,
-        screen::{Screen, spinner},
+        screen::{Screen, agree, spinner},
+        unit,
     },
     config::{self, Config, Env, File, Location, base},
     daemon, haproxy,
@@ -28,7 +29,7 @@ pub(super) struct How {
     /// Write the file alone; a daemon goes on with what it has until `reload`, or until its next start
     #[arg(long)]
     file_only: bool,
-    /// Put it in force without asking
+    /// Change it without asking; needed where nothing can be asked, as without a terminal and with --json
     #[arg(short, long)]
     yes: bool,
     /// Why, for `history`
@@ -51,32 +52,52 @@ struct Answer<'a> {
     done: Option<&'a Reloaded>,
 }
 
-/// Puts this text in the place of the main file, if it is a configuration and wanted.
+/// A text that is a configuration, and what it comes to.
+pub(super) struct Judged {
+    next: File,
+    /// `None`: the file is new, so no daemon has it.
+    at: Option<Location>,
+    /// `None`: it is not wanted.
+    plan: Option<(Plan, Whose)>,
+}
+
+/// Is this text what the main file has?
+pub(super) fn is_unchanged(original: &Original, text: &str) -> bool {
+    text == original.main.text && !original.is_new
+}
+
+/// Says that there is nothing to change.
+pub(super) fn unchanged(
+    original: &Original,
+    how: &How,
+    screen: &mut Screen,
+) -> Result<Outcome, Error> {
+    if how.json.json {
+        screen.json(&answer(original, &original.main, None))?;
+    } else {
+        screen.line("nothing to change")?;
+    }
+    Ok(Outcome::Done)
+}
+
+/// Puts a text in the place of the main file, if it is wanted.
 pub(super) async fn finish(
     original: &Original,
-    text: String,
+    judged: Judged,
     how: How,
     screen: &mut Screen,
 ) -> Result<Outcome, Error> {
-    let next = original.with(&text);
-    if text == original.main.text && !original.is_new {
-        if how.json.json {
-            screen.json(&answer(original, &next, None))?;
-        } else {
-            screen.line("nothing to change")?;
-        }
-        return Ok(Outcome::Done);
+    let Judged { next, at, plan } = judged;
+    if is_unchanged(original, &next.text) {
+        return unchanged(original, &how, screen);
     }
-    judge(original, &next).await?;
     if !how.json.json {
         diff::show(original, &next, screen)?;
+        if let Some((plan, whose)) = &plan {
+            whose.say(screen)?;
+            plan::show(plan, screen)?;
+        }
     }
-    let at = whereabouts(original).await?;
-    let plan = if how.file_only {
-        None
-    } else {
-        Some(planned(at.as_ref(), original, &next, &how, screen).await?)
-    };
     if how.dry_run {
         if how.json.json {
             let plan = plan.as_ref().map(|(plan, _)| plan);
@@ -99,6 +120,37 @@ pub(super) async fn finish(
     }
 }
 
+/// Is this a configuration, with everything that it names, and does HAProxy take what is made of it? The daemon says it, for
+/// `${NAME}` are variables of its unit; where none runs, this process does.
+pub(super) async fn judge(original: &Original, text: &str, how: &How) -> Result<Judged, Error> {
+    let next = original.with(text);
+    let at = whereabouts(original).await?;
+    let spinner = spinner("making the plan");
+    let planned = plan::preview(at.as_ref(), original.path(), Text::File(next.clone())).await;
+    spinner.finish_and_clear();
+    let plan = match planned {
+        Ok(plan) => Some(plan).filter(|_| !how.file_only),
+        // What the daemon cannot change while it runs may still be written.
+        Err(error) if how.file_only && !error.is_usage() => {
+            alone(original, &next).await.map_err(refused)?;
+            None
+        }
+        Err(error) => return Err(refused(error)),
+    };
+    Ok(Judged { next, at, plan })
+}
+
+fn refused(error: Error) -> Error {
+    let why = match error {
+        Error::Config(config::Error::Invalid(report)) => report.to_string(),
+        Error::Failed { failure, .. } if failure.usage => failure.to_string(),
+        other => return other,
+    };
+    Error::Usage(format!(
+        "this would be no configuration, so the file stays as it is (lines are those of the new text):\n{why}"
+    ))
+}
+
 /// Where the daemon of this configuration is; `None`: the file is new, so no daemon has it.
 async fn whereabouts(original: &Original) -> Result<Option<Location>, Error> {
     match instance::whereabouts(original.path()).await {
@@ -108,58 +160,35 @@ async fn whereabouts(original: &Original) -> Result<Option<Location>, Error> {
     }
 }
 
-/// Is this a configuration, with everything that it names, and does HAProxy take what is made of it?
-pub(super) async fn judge(original: &Original, next: &File) -> Result<(), Error> {
+/// Judged by this process.
+async fn alone(original: &Original, next: &File) -> Result<(), Error> {
     let base = base(original.path());
     let texts = original.texts(next.clone());
     let read =
         move |_: &Path| -> Result<Config, config::Error> { texts.config(&base, &Env::current()?) };
-    let config = match instance::away(original.path(), read).await {
-        Ok(config) => config,
-        Err(config::Error::Invalid(report)) => {
-            let words = "this would be no configuration, so the file stays as it is (lines are those of the new text):";
-            return Err(Error::Usage(format!("{words}\n{report}")));
-        }
-        Err(error) => return Err(error.into()),
-    };
+    let config = instance::away(original.path(), read).await?;
     haproxy::validate(&config).await?;
     Ok(())
 }
 
-async fn planned(
-    at: Option<&Location>,
-    original: &Original,
-    next: &File,
-    how: &How,
-    screen: &mut Screen,
-) -> Result<(Plan, Whose), Error> {
-    let spinner = spinner("making the plan");
-    let planned = plan::preview(at, original.path(), Text::File(next.clone())).await;
-    spinner.finish_and_clear();
-    let (plan, whose) = planned?;
-    if !how.json.json {
-        whose.say(screen)?;
-        plan::show(&plan, screen)?;
-    }
-    Ok((plan, whose))
-}
-
 fn agreed(how: &How, screen: &mut Screen) -> Result<bool, Error> {
-    if how.yes || how.json.json || !is_person() {
+    if how.yes {
         return Ok(true);
     }
+    if how.json.json || !is_person() {
+        let words = "change the configuration: nothing can be asked here, so it was not confirmed, and the file stays as it is: \
+                     `-y` changes it without a question, `--dry-run` shows what would change";
+        return Err(Error::Usage(words.to_owned()));
+    }
     screen.flush()?;
-    let question = if how.file_only {
-        "Write the file?"
-    } else {
-        "Put this in force?"
-    };
-    let asked = dialoguer::Confirm::new()
-        .with_prompt(question)
-        .default(true);
-    asked
-        .interact()
-        .map_err(|dialoguer::Error::IO(error)| Error::Prompt(error))
+    agree(
+        if how.file_only {
+            "Write the file?"
+        } else {
+            "Put this in force?"
+        },
+        true,
+    )
 }
 
 async fn put_in_force(
@@ -186,7 +215,8 @@ async fn put_in_force(
     let path = original.path().display();
     screen.line(match done.snapshot {
         Some(number) => format!(
-            "{path}: written and in force as snapshot {number}; `ober-user rollback` takes it back"
+            "{path}: written and in force as snapshot {number}; `{}` takes it back",
+            unit::command(original.path(), "rollback")
         ),
         None => format!("{path}: written and in force"),
     })?;
@@ -210,9 +240,9 @@ fn write(
         return Ok(Outcome::Done);
     }
     let then = if how.file_only {
-        "`ober-user reload` puts it in force"
+        format!("`{}` puts it in force", unit::command(&path, "reload"))
     } else {
-        "`systemctl start ober` starts the daemon with it"
+        format!("`{}` starts the daemon with it", unit::start(&path))
     };
     screen.line(format_args!("{}: written; {then}", path.display()))?;
     Ok(Outcome::Done)

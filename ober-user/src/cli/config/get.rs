@@ -37,6 +37,9 @@ impl Get {
         let files: Vec<File> = files.map(shown).collect();
         let view = View::of(&files);
         let value = view.get(&self.key);
+        if let (None, Some(why)) = (value, config::unknown(&self.key)) {
+            return Err(Error::Usage(format!("get `{}`: {why}", self.key)));
+        }
         if self.json.json {
             screen.json(&value)?;
         } else {

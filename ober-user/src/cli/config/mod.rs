@@ -32,12 +32,12 @@ use super::{
 const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
 
 const AFTER: &str = "KEY is names with dots between them, as `history --changes` shows them: bgp.as, \
-backends.rgw.servers. A table in a list is named by its name, port or address: services.s3.vips, \
+backends.rgw.servers. A table in a list is named by its name, address or port: services.s3.vips, \
 services.s3.listeners.443.certificate, bgp.neighbours.192.0.2.254.as; one without such a name by its number from 1. \
 Services, listeners, neighbours and nodes that are not there yet are made. A name with a dot may stand between quotes.\n\n\
 VALUE is written as in the file: 65001, true, [\"eth1\"]; text needs no quotes. A table is merged key by key, and so is a \
 list of tables by their names; any other list is replaced.\n\n\
-  ober-user config --set bgp.as=65001 --set 'node.interfaces=[\"eth1\"]'\n  \
+  ober-user config -y --set bgp.as=65001 --set 'node.interfaces=[\"eth1\"]'\n  \
 ober-user config --answers answers.toml --dry-run";
 
 /// What is to change, and how.
@@ -76,25 +76,29 @@ impl Config {
             None => {}
         }
         let original = Original::read(path).await?;
-        let text = if self.answers.are_given() {
-            self.answers.put(&original)?
+        let judged = if self.answers.are_given() {
+            let text = self.answers.put(&original)?;
+            if finish::is_unchanged(&original, &text) {
+                return finish::unchanged(&original, &self.how, screen);
+            }
+            finish::judge(&original, &text, &self.how).await?
         } else if is_person() {
-            wizard::run(&original).await?
+            wizard::run(&original, &self.how).await?
         } else {
             return Err(Error::Usage(unasked()));
         };
-        finish::finish(&original, text, self.how, screen).await
+        finish::finish(&original, judged, self.how, screen).await
     }
 }
 
-/// Can somebody be asked?
+/// Is there a person who can be asked?
 fn is_person() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
 fn unasked() -> String {
     "configure this node: standard input is no terminal, so nothing can be asked; give the answers in one of two ways:\n  \
-     ober-user config --set 'node.interfaces=[\"eth1\"]' --set bgp.as=65001 ...\n  \
-     ober-user config --answers FILE     (a TOML with the same keys as ober.toml; `-`: standard input)"
+     ober-user config -y --set 'node.interfaces=[\"eth1\"]' --set bgp.as=65001 ...\n  \
+     ober-user config -y --answers FILE     (a TOML with the same keys as ober.toml; `-`: standard input)"
         .to_owned()
 }

@@ -16,6 +16,7 @@ use crate::{
 
 /// A new file may come to hold secrets.
 const MODE: u32 = 0o600;
+const SERVICES: &str = "services";
 
 pub(super) struct Original {
     pub(super) main: File,
@@ -67,6 +68,12 @@ impl Original {
         }
     }
 
+    /// The values of all files, with this text of the main one.
+    pub(super) fn view(&self, text: &str) -> View {
+        let main = self.with(text);
+        View::of(std::iter::once(&main).chain(&self.further))
+    }
+
     /// All files, with this main one.
     pub(super) fn texts(&self, main: File) -> Texts {
         Texts {
@@ -83,14 +90,20 @@ impl Original {
         Error::Usage(format!("change {}: {error}", self.path().display()))
     }
 
-    /// The file of `config.d` that has this key, or the table that it belongs into: a key stands in one file.
+    /// The file of `config.d` that has this key, or the nearest of the tables that it belongs into: a key stands in one file.
     pub(super) fn elsewhere(&self, key: &Key) -> Option<&Path> {
         let has = |file: &File, key: &Key| View::of([file]).get(key).is_some();
-        let above = key.above().filter(|above| !has(&self.main, above));
-        let found = self
-            .further
-            .iter()
-            .find(|file| has(file, key) || above.as_ref().is_some_and(|above| has(file, above)));
+        let that_has = |key: &Key| self.further.iter().find(|file| has(file, key));
+        let mut found = that_has(key);
+        let mut above = key.above();
+        while let (None, Some(table)) = (found, above) {
+            // Every file may have services of its own.
+            if has(&self.main, &table) || table == Key::of([SERVICES]) {
+                break;
+            }
+            found = that_has(&table);
+            above = table.above();
+        }
         found.map(|file| file.path.as_path())
     }
 }
@@ -100,5 +113,43 @@ fn absent(path: &Path) -> File {
         path: std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path)),
         text: String::new(),
         mode: MODE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_belongs_into_the_file_of_the_nearest_table_that_there_is() {
+        let file = |path: &str, text: &str| File {
+            path: path.into(),
+            text: text.to_owned(),
+            mode: MODE,
+        };
+        let original = Original {
+            main: file("/ober.toml", "[gate]\nrise = 2\n"),
+            is_new: false,
+            further: vec![
+                file("/bgp.toml", "[bgp]\nas = 65001\n[gate]\nfall = 3\n"),
+                file(
+                    "/s3.toml",
+                    "[[services]]\nname = 's3'\nvips = ['192.0.2.1']\n",
+                ),
+            ],
+        };
+        for (key, path) in [
+            ("bgp.as", Some("/bgp.toml")),
+            ("bgp.neighbours.192.0.2.254.as", Some("/bgp.toml")),
+            ("bgp.depreference.med", Some("/bgp.toml")),
+            ("gate.fall", Some("/bgp.toml")),
+            ("gate.settle", None),
+            ("vrrp.nodes.a.addresses", None),
+            ("services.s3.listeners.443.certificate", Some("/s3.toml")),
+            ("services.two.listeners.443.certificate", None),
+        ] {
+            let found = original.elsewhere(&key.parse().unwrap());
+            assert_eq!(found, path.map(Path::new), "{key}");
+        }
     }
 }

@@ -17,7 +17,7 @@ pub(super) use self::{
 };
 use super::{
     Error, Json, Outcome, instance,
-    screen::{Screen, Tone, spinner},
+    screen::{Screen, Tone, agree, spinner},
 };
 use crate::host::{
     self, Host,
@@ -174,13 +174,7 @@ impl Manner {
             return Err(Error::Usage(words.to_owned()));
         }
         screen.flush()?;
-        let asked = dialoguer::Confirm::new()
-            .with_prompt(question)
-            .default(false);
-        let answer = asked
-            .interact()
-            .map_err(|dialoguer::Error::IO(error)| Error::Prompt(error))?;
-        Ok(answer)
+        agree(question, false)
     }
 }
 

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use toml_edit::{Array, ArrayOfTables, InlineTable, Item, Table, Value};
 
-use super::Error;
-use crate::config::text::keys::NAMES;
+use super::{Error, array};
+use crate::config::text::keys::{NAMES, distinct};
 
 /// The lists whose elements are made when a key names one that is not there: each with the key that identifies an element.
 const MADE: &[(&str, &str)] = &[
@@ -38,18 +38,17 @@ pub(super) fn length(list: &Item) -> usize {
         .unwrap_or(0)
 }
 
-/// What identifies a table of a list.
-pub(super) fn name(table: &Item) -> Option<String> {
+fn name(table: &Item) -> Option<String> {
     let table = table.as_table_like()?;
     let named = NAMES.iter().find_map(|key| table.get(key))?;
     let text = named.as_str().map(str::to_owned);
     text.or_else(|| named.as_integer().map(|number| number.to_string()))
 }
 
+/// What identifies each table of a list.
 pub(super) fn names(list: &Item) -> Vec<Option<String>> {
-    (0..length(list))
-        .map(|index| list.get(index).and_then(name))
-        .collect()
+    let names = (0..length(list)).map(|index| list.get(index).and_then(name));
+    distinct(&names.collect::<Vec<_>>())
 }
 
 /// The element that a key names, and how many of its parts do so: an address has dots, and the longest name counts.
@@ -118,7 +117,11 @@ pub(super) fn push(list: &mut Item) -> usize {
     let index = length(list);
     match list {
         Item::ArrayOfTables(tables) => tables.push(Table::new()),
-        Item::Value(Value::Array(array)) => array.push(InlineTable::new()),
+        Item::Value(Value::Array(array)) => {
+            let mut wanted = array.clone();
+            wanted.push(InlineTable::new());
+            array::become_like(array, &wanted);
+        }
         Item::None | Item::Value(_) | Item::Table(_) => {}
     }
     index

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use super::Error;
 
-/// Names with dots between them. A table in a list is named by its name, port or address, or else by its number from 1; a name
+/// Names with dots between them. A table in a list is named by its name, address or port, or else by its number from 1; a name
 /// with a dot may stand between quotes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key(Vec<String>);
@@ -29,7 +29,7 @@ impl Key {
         (!above.is_empty()).then(|| Self(above.to_vec()))
     }
 
-    pub(super) fn parts(&self) -> &[String] {
+    pub(in crate::config) fn parts(&self) -> &[String] {
         &self.0
     }
 }

@@ -128,10 +128,11 @@ impl Document {
         Ok(())
     }
 
+    /// Its lines end with LF: those within a string are written as they were read, all others as TOML is.
     fn rendered(&self) -> String {
         let mut tree = self.tree.clone();
         last::settle(&mut tree, &self.top);
-        tree.to_string()
+        tree.to_string().replace("\r\n", "\n")
     }
 }
 

@@ -3,7 +3,7 @@
 
 use toml_edit::{Item, Table, Value};
 
-use super::element;
+use super::{array, element};
 
 const MARK: &str = "ober: this line goes";
 
@@ -48,7 +48,9 @@ fn one(list: &mut Item, index: usize) -> bool {
     match list {
         Item::ArrayOfTables(tables) => tables.get_mut(index).map(header).is_some(),
         Item::Value(Value::Array(array)) if index < array.len() => {
-            array.remove(index);
+            let mut wanted = array.clone();
+            wanted.remove(index);
+            array::become_like(array, &wanted);
             true
         }
         Item::None | Item::Value(_) | Item::Table(_) => false,

@@ -3,7 +3,10 @@
 use serde_json::Value;
 
 use super::{element, key::Key};
-use crate::config::{File, text::keys::NAMES};
+use crate::config::{
+    File,
+    text::keys::{NAMES, distinct},
+};
 
 /// What is written, without defaults.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,9 +44,10 @@ impl View {
     /// What identifies each table of a list; empty when there is none.
     pub fn names(&self, key: &Key) -> Vec<String> {
         let tables = self.get(key).and_then(Value::as_array);
-        let tables = tables.into_iter().flatten().enumerate();
-        tables
-            .map(|(index, table)| name(table).unwrap_or_else(|| (index + 1).to_string()))
+        let names = names_of(tables.map_or(&[], Vec::as_slice)).into_iter();
+        names
+            .enumerate()
+            .map(|(index, name)| name.unwrap_or_else(|| (index + 1).to_string()))
             .collect()
     }
 }
@@ -61,6 +65,10 @@ fn name(table: &Value) -> Option<String> {
     NAMES.iter().find_map(|key| table.get(key)).and_then(words)
 }
 
+fn names_of(tables: &[Value]) -> Vec<Option<String>> {
+    distinct(&tables.iter().map(name).collect::<Vec<_>>())
+}
+
 fn find<'v>(value: &'v Value, parts: &[String]) -> Option<&'v Value> {
     let Some((first, rest)) = parts.split_first() else {
         return Some(value);
@@ -68,8 +76,7 @@ fn find<'v>(value: &'v Value, parts: &[String]) -> Option<&'v Value> {
     match value {
         Value::Object(entries) => find(entries.get(first)?, rest),
         Value::Array(elements) => {
-            let names: Vec<_> = elements.iter().map(name).collect();
-            let (index, used) = element::find(&names, parts)?;
+            let (index, used) = element::find(&names_of(elements), parts)?;
             find(elements.get(index)?, parts.get(used..)?)
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => None,

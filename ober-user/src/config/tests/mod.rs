@@ -53,12 +53,16 @@ impl ConfigDirectory {
         }
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
     pub(crate) fn parse(&self, text: &str) -> Result<Config, Error> {
         Config::parse(text, self.directory.path(), &self.env)
+    }
+
+    pub(crate) fn judge(&self, texts: &Texts) -> Result<Config, Error> {
+        texts.config(self.directory.path(), &self.env)
     }
 
     /// The whole message, with this place's directory as `@`.

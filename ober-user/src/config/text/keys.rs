@@ -5,14 +5,25 @@ use std::{collections::BTreeMap, fmt, ops::Range};
 
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::{files::Texts, source::secret};
+use super::{
+    files::Texts,
+    source::{is_secret, secret},
+};
 
 /// The text in place of a secret.
 const HIDDEN: &str = "(secret)";
-/// The keys that identify a table in an array.
-pub(in crate::config) const NAMES: [&str; 4] = ["name", "port", "address", "vip"];
+/// The keys that identify a table in an array, the first of those that it has. A neighbour has an address and may have a port,
+/// which others may have too.
+pub(in crate::config) const NAMES: [&str; 4] = ["name", "address", "port", "vip"];
 
-/// Every key with its value. A table in an array is identified by its name, port or address, otherwise by its number.
+/// The names that identify one table alone: what several have identifies none of them.
+pub(in crate::config) fn distinct(names: &[Option<String>]) -> Vec<Option<String>> {
+    let is_alone = |own: &&String| names.iter().flatten().filter(|it| it == own).count() == 1;
+    let distinct = names.iter().map(|own| own.as_ref().filter(is_alone));
+    distinct.map(Option::<&String>::cloned).collect()
+}
+
+/// Every key with its value. A table in an array is identified by its name, address or port, otherwise by its number.
 #[derive(Default)]
 pub struct Keys(BTreeMap<Vec<String>, Value>);
 
@@ -76,20 +87,21 @@ impl Keys {
         differences.collect()
     }
 
-    fn table(&mut self, path: &[String], table: &DeTable<'_>) {
+    /// `hidden`: the table is in the place of a secret.
+    fn table(&mut self, path: &[String], table: &DeTable<'_>, hidden: bool) {
         for (key, value) in table {
             let mut path = path.to_vec();
             path.push(key.get_ref().to_string());
             let name = key.get_ref();
             match value.get_ref() {
-                DeValue::Table(table) => self.table(&path, table),
+                DeValue::Table(table) => self.table(&path, table, hidden || is_secret(name)),
+                value if hidden || secret(name) => {
+                    self.0.insert(path, Value::Secret(shown(value)));
+                }
                 DeValue::Array(array) if tables(array) => self.array(&path, array),
                 DeValue::Array(array) => {
                     let values = array.iter().map(|value| shown(value.get_ref())).collect();
                     self.0.insert(path, Value::Many(values));
-                }
-                value if secret(name) => {
-                    self.0.insert(path, Value::Secret(shown(value)));
                 }
                 value => {
                     self.0.insert(path, Value::One(shown(value)));
@@ -100,16 +112,12 @@ impl Keys {
 
     fn array(&mut self, path: &[String], array: &DeArray<'_>) {
         let tables = array.iter().filter_map(|item| item.get_ref().as_table());
-        let names: Vec<Option<String>> = tables.clone().map(name).collect();
+        let names = distinct(&tables.clone().map(name).collect::<Vec<_>>());
         for (number, table) in tables.enumerate() {
             let own = names.get(number).cloned().flatten();
-            let own = own.filter(|own| {
-                let same = names.iter().flatten().filter(|other| *other == own);
-                same.count() == 1
-            });
             let mut path = path.to_vec();
             path.push(own.unwrap_or_else(|| (number + 1).to_string()));
-            self.table(&path, table);
+            self.table(&path, table, false);
         }
     }
 }
@@ -170,12 +178,20 @@ fn shown(value: &DeValue<'_>) -> String {
     }
 }
 
+impl Keys {
+    /// The keys that have values.
+    pub fn paths(&self) -> impl Iterator<Item = &Vec<String>> {
+        self.0.keys()
+    }
+}
+
 impl Texts {
     /// The configuration as written, key by key. Texts that are not TOML are left out.
     pub fn keys(&self) -> Keys {
         let mut keys = Keys::default();
         for file in self.files() {
-            keys.table(&[], DeTable::parse_recoverable(&file.text).0.get_ref());
+            let (table, _) = DeTable::parse_recoverable(&file.text);
+            keys.table(&[], table.get_ref(), false);
         }
         keys
     }
@@ -184,7 +200,8 @@ impl Texts {
 /// The text without its secrets, including those in comments.
 pub fn without_secrets(text: &str) -> String {
     let mut spans = Vec::new();
-    secrets(DeTable::parse_recoverable(text).0.get_ref(), &mut spans);
+    let (table, _) = DeTable::parse_recoverable(text);
+    secrets(table.get_ref(), false, &mut spans);
     spans.sort_by_key(|span| std::cmp::Reverse(span.start));
     let mut text = text.to_owned();
     for span in spans {
@@ -203,21 +220,30 @@ pub fn without_secrets(text: &str) -> String {
     lines.collect()
 }
 
-fn secrets(table: &DeTable<'_>, spans: &mut Vec<Range<usize>>) {
+/// The places of secrets in a table. `hidden`: it is in the place of one.
+fn secrets(table: &DeTable<'_>, hidden: bool, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
+        let name = key.get_ref();
         match value.get_ref() {
-            _ if secret(key.get_ref()) => spans.push(value.span()),
-            DeValue::Table(table) => secrets(table, spans),
-            DeValue::Array(array) => {
-                for table in array.iter().filter_map(|item| item.get_ref().as_table()) {
-                    secrets(table, spans);
-                }
-            }
+            // The span of a table is that of its header.
+            DeValue::Table(table) => secrets(table, hidden || is_secret(name), spans),
+            _ if hidden || secret(name) => spans.push(value.span()),
+            DeValue::Array(array) => within(array, spans),
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
             | DeValue::Boolean(_)
             | DeValue::Datetime(_) => {}
+        }
+    }
+}
+
+fn within(array: &DeArray<'_>, spans: &mut Vec<Range<usize>>) {
+    for item in array {
+        match item.get_ref() {
+            DeValue::Table(table) => secrets(table, false, spans),
+            DeValue::Array(array) => within(array, spans),
+            _ => {}
         }
     }
 }
@@ -279,6 +305,37 @@ mod tests {
         assert_eq!(
             described(&text("hush"), &text("hushed")),
             ["bgp.neighbours.10.0.0.1.password: (secret) > (secret)"]
+        );
+    }
+
+    #[test]
+    fn what_several_tables_have_identifies_none_of_them_and_an_address_comes_before_a_port() {
+        let neighbours = |as_number: u32| {
+            let ports = "[[n]]\naddress = '10.0.0.1'\nport = 1790\n[[n]]\naddress = '10.0.0.2'\nport = 1790\n";
+            let third = "[[n]]\naddress = '10.0.0.3'\n[[m]]\nname = 'a'\n[[m]]\nname = 'a'\n";
+            format!("{ports}as = {as_number}\n{third}as = {as_number}\n")
+        };
+        assert_eq!(
+            described(&neighbours(1), &neighbours(2)),
+            ["m.2.as: 1 > 2", "n.10.0.0.2.as: 1 > 2"]
+        );
+    }
+
+    #[test]
+    fn a_secret_is_hidden_in_a_list_and_in_a_table_and_a_name_like_one_hides_nothing() {
+        let text = "token = ['hush', 'hushed']\n[node.cluster_key]\nvalue = 'hush'\n\
+                    [lists.token-users]\nsources = ['10.0.0.1']\n[[a]]\nb = [[{ password = 'hush' }]]\n";
+        let shown = without_secrets(text);
+        assert!(!shown.contains("hush"), "{shown}");
+        assert!(
+            shown.contains("[lists.token-users]\nsources = ['10.0.0.1']"),
+            "{shown}"
+        );
+        let said = described("", text).join("\n");
+        assert!(!said.contains("hush"), "{said}");
+        assert!(
+            said.contains("lists.token-users.sources: - > [\"10.0.0.1\"]"),
+            "{said}"
         );
     }
 

@@ -159,8 +159,17 @@ impl Source {
     }
 }
 
+/// The keys whose values are secrets.
+const SECRETS: [&str; 4] = ["cluster_key", "password", "secret_key", "token"];
+
 /// A line or key that may hold a secret, which is never shown.
-pub(crate) fn secret(line: &str) -> bool {
-    let mut keys = ["cluster_key", "password", "secret_key", "token"].into_iter();
+pub fn secret(line: &str) -> bool {
+    let mut keys = SECRETS.into_iter();
     keys.any(|key| line.replace(&format!("{key}_file"), "").contains(key))
+}
+
+/// Is this the name of a secret, and not only like it? A table of that name is a mistake, with the secret somewhere in it; one of
+/// a name like it may be a list or a backend.
+pub(crate) fn is_secret(key: &str) -> bool {
+    SECRETS.contains(&key)
 }

@@ -73,7 +73,7 @@ fn an_edit_that_is_no_configuration_changes_nothing_and_is_kept_beside() {
     let again = edit(&node, "exit 0", &[]);
     assert_eq!(again.code, 2, "{again:?}");
     assert!(
-        again.err.contains("left by an earlier edit"),
+        again.err.contains("an earlier one left it"),
         "{}",
         again.err
     );
@@ -107,4 +107,50 @@ fn at_a_terminal_the_mistake_is_shown_and_the_editor_opens_again() {
     let (code, said) = session.end().unwrap();
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(text(&node), format!("{}\n# good\n", before.trim_end()));
+}
+
+#[test]
+fn a_key_pressed_in_the_editor_does_not_end_the_command() {
+    let node = Node::new("edit-interrupt");
+    let before = text(&node);
+    let ran = edit(
+        &node,
+        "kill -INT $PPID; kill -QUIT $PPID; echo '# mine' >> \"$1\"",
+        &["-y"],
+    );
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(text(&node), format!("{before}# mine\n"));
+}
+
+#[test]
+fn what_was_edited_is_kept_for_the_owner_alone_until_it_is_in_force() {
+    let node = Node::new("edit-kept");
+    let before = text(&node);
+    let copy = node.path().join("ober.edit.toml");
+    for (more, code) in [(&["--dry-run"][..], 4), (&[], 2)] {
+        let ran = edit(&node, "echo '# mine' >> \"$1\"", more);
+        assert_eq!(ran.code, code, "{ran:?}");
+        assert!(ran.err.contains(&copy.display().to_string()), "{}", ran.err);
+        assert_eq!(
+            fs::read_to_string(&copy).unwrap(),
+            format!("{before}# mine\n")
+        );
+        let mode = fs::metadata(&copy).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(text(&node), before);
+        fs::remove_file(&copy).unwrap();
+    }
+}
+
+#[test]
+fn an_example_that_was_not_edited_does_not_become_the_configuration() {
+    let node = Node::new("edit-new");
+    fs::remove_file(node.config()).unwrap();
+    let ran = edit(&node, "exit 0", &["-y"]);
+    assert_eq!(
+        (ran.code, ran.out.as_str()),
+        (0, "nothing to change\n"),
+        "{ran:?}"
+    );
+    assert!(files(node.path()).is_empty());
 }

@@ -29,7 +29,7 @@ fn text(node: &Node) -> String {
 }
 
 fn set(node: &Node, settings: &[&str]) -> Ran {
-    let mut args = vec!["config"];
+    let mut args = vec!["config", "-y"];
     for setting in settings {
         args.extend(["--set", *setting]);
     }
@@ -66,6 +66,11 @@ fn one_value_changes_one_line_and_a_second_time_nothing() {
         "no daemon runs: this is what a start would do",
         "in this order",
         ": written",
+        // No unit of the package reads this file.
+        &format!(
+            "`ober-user --config {} run` starts",
+            node.config().display()
+        ),
     ] {
         assert!(ran.out.contains(words), "{words} is not in {}", ran.out);
     }
@@ -130,7 +135,7 @@ fn what_cannot_be_is_refused_with_the_reason_and_the_file_stays_byte_for_byte() 
         ("services.s3.vips=[\"192.0.2.1\"", &["is no value"]),
         ("services.s3.vips.first=1", &["`vips` has a value"]),
         ("services.s3.routes.x.backend=rgw", &["`routes`"]),
-        ("gate", &["no key"]),
+        ("gate", &["set `gate`: KEY=VALUE is wanted"]),
         ("services.s3.backend=none", &["ober.toml:", "none"]),
         (
             "workers.haproxy=/nonexistent/haproxy",
@@ -181,8 +186,48 @@ fn without_a_terminal_and_without_answers_the_two_ways_to_answer_are_shown() {
     refused(
         &node,
         &["config"],
-        &["ober-user config --set", "ober-user config --answers FILE"],
+        &[
+            "ober-user config -y --set",
+            "ober-user config -y --answers FILE",
+        ],
     );
+}
+
+#[test]
+fn where_nothing_can_be_asked_only_y_changes_the_file() {
+    let node = Node::new("config-unasked");
+    let words = &["was not confirmed", "`-y`", "`--dry-run`"];
+    for more in [&[][..], &["--json"], &["--file-only"]] {
+        let args = [&["config", "--set", "gate.rise=7"], more].concat();
+        refused(&node, &args, words);
+    }
+    let args = ["config", "-y", "--json", "--set", "gate.rise=7"];
+    let ran = node.run(&args);
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(ran.json()["written"], serde_json::json!(true));
+    // Nothing is to be confirmed.
+    let same = node.run(&["config", "--set", "gate.rise=7"]);
+    assert_eq!((same.code, same.out.as_str()), (0, "nothing to change\n"));
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_in_no_message() {
+    let node = Node::new("config-secret-typed");
+    let before = files(node.path());
+    for typed in [
+        "node.cluster_key=\"hush",
+        "node.cluster_key: hush",
+        "node.cluster_key=4815162342",
+    ] {
+        let ran = node.run(&["config", "--set", typed]);
+        assert_eq!(ran.code, 2, "{ran:?}");
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(
+            !said.contains("hush") && !said.contains("4815162342"),
+            "{said}"
+        );
+    }
+    assert_eq!(files(node.path()), before);
 }
 
 #[test]
@@ -201,6 +246,7 @@ fn answers_make_a_whole_configuration_from_nothing() {
         "--config",
         &main,
         "config",
+        "-y",
         "--answers",
         "-",
         "--set",
@@ -252,6 +298,23 @@ fn keys_are_read_as_they_are_written_and_secrets_are_not_shown() {
         "{}",
         absent.err
     );
+    for (key, words) in [
+        ("gate.raise", "unknown key `raise`; did you mean `rise`?"),
+        ("gaet.rise", "unknown key `gaet`; did you mean `gate`?"),
+        ("services.s3.listeners.80.acces", "did you mean `access`?"),
+        ("backends.rgw.check.intervall", "did you mean `interval`?"),
+        ("bgp.as.more", "`as` has a value"),
+    ] {
+        refused(&node, &["config", "get", key], &[words]);
+    }
+    for key in [
+        "backends.cold.servers",
+        "services.s3.listeners.443.tls.min_version",
+        "lists.more",
+    ] {
+        let absent = node.run(&["config", "get", key]);
+        assert_eq!(absent.code, 1, "{absent:?}");
+    }
     let absent = node.run(&["config", "get", "gate.fall", "--json"]);
     assert_eq!((absent.code, absent.json()), (1, serde_json::Value::Null));
     // It stands in the other file, which this command does not change.
@@ -260,6 +323,11 @@ fn keys_are_read_as_they_are_written_and_secrets_are_not_shown() {
         &["config", "--set", "gate.fall=2"],
         &["config.d/gate.toml", "change it there"],
     );
+    let before = files(node.path());
+    let ran = node.run_with_input(&["config", "-y", "--answers", "-"], "[gate]\nfall = 2\n");
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert!(ran.err.contains("config.d/gate.toml"), "{}", ran.err);
+    assert_eq!(files(node.path()), before);
     refused(
         &node,
         &["config", "--unset", "gate.rise"],

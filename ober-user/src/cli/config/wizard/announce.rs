@@ -5,9 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use nix::net::if_::{if_indextoname, if_nametoindex};
 use toml_edit::Value;
 
-use super::{Talk, address, key, list};
+use super::{
+    answer::{address, each, hosts_or, something},
+    key, list,
+    session::Session,
+};
 use crate::{
     cli::Error,
+    config::{ROUTERS, edit::View},
     system::{file, netlink::routes},
 };
 
@@ -22,7 +27,7 @@ const ANY: &str = "any";
 
 /// How the VIPs are made known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Way {
+pub(super) enum Announcement {
     Bgp,
     Vrrp,
     Neither,
@@ -30,7 +35,7 @@ pub(super) enum Way {
     Both,
 }
 
-impl Way {
+impl Announcement {
     fn words(self) -> &'static str {
         match self {
             Self::Bgp => "BGP: this node announces them to routers",
@@ -41,9 +46,9 @@ impl Way {
     }
 }
 
-pub(super) fn interfaces(talk: &mut Talk<'_>) -> Result<(), Error> {
+pub(super) fn interfaces(session: &mut Session<'_>) -> Result<(), Error> {
     let key = key(&["node", "interfaces"]);
-    let mut default = talk.view.texts(&key);
+    let mut default = session.view.texts(&key);
     if default.is_empty() {
         default.extend(of_default_route());
     }
@@ -51,8 +56,12 @@ pub(super) fn interfaces(talk: &mut Talk<'_>) -> Result<(), Error> {
         let found = if_nametoindex(name).ok().map(drop);
         found.ok_or_else(|| format!("this machine has no interface `{name}`"))
     };
-    let answer = talk.several("Interfaces that clients come in by", &default, &there)?;
-    talk.set(&key, list(&answer))
+    let answer = session.several(
+        "Interfaces that clients come in by",
+        &default,
+        &each("an interface", &there),
+    )?;
+    session.set(&key, list(&answer))
 }
 
 fn of_default_route() -> Option<String> {
@@ -60,65 +69,69 @@ fn of_default_route() -> Option<String> {
     name.into_string().ok()
 }
 
-pub(super) fn way(talk: &mut Talk<'_>) -> Result<Way, Error> {
-    let has = |name: &str| talk.view.get(&key(&[name])).is_some();
-    let was = match (has("bgp"), has("vrrp"), talk.original.is_new) {
-        (true, true, _) => Way::Both,
-        (false, true, _) => Way::Vrrp,
-        (true, false, _) | (false, false, true) => Way::Bgp,
-        (false, false, false) => Way::Neither,
+pub(super) fn announcement(session: &mut Session<'_>) -> Result<Announcement, Error> {
+    let has = |name: &str| session.view.get(&key(&[name])).is_some();
+    let was = match (has("bgp"), has("vrrp"), session.is_first) {
+        (true, true, _) => Announcement::Both,
+        (false, true, _) => Announcement::Vrrp,
+        (true, false, _) | (false, false, true) => Announcement::Bgp,
+        (false, false, false) => Announcement::Neither,
     };
-    let mut ways = vec![Way::Bgp, Way::Vrrp, Way::Neither];
-    if was == Way::Both {
-        ways.push(Way::Both);
+    let mut all = vec![Announcement::Bgp, Announcement::Vrrp, Announcement::Neither];
+    if was == Announcement::Both {
+        all.push(Announcement::Both);
     }
-    let words: Vec<String> = ways.iter().map(|it| it.words().to_owned()).collect();
-    let default = ways.iter().position(|it| *it == was).unwrap_or(0);
-    let chosen = talk
+    let words: Vec<String> = all.iter().map(|it| it.words().to_owned()).collect();
+    let default = all.iter().position(|it| *it == was).unwrap_or(0);
+    let chosen = session
         .ask
         .choose("How the VIPs become known", &words, default)?;
-    let way = ways.get(chosen).copied().unwrap_or(was);
-    if matches!(way, Way::Vrrp | Way::Neither) {
-        talk.unset(&key(&["bgp"]))?;
+    let announcement = all.get(chosen).copied().unwrap_or(was);
+    if matches!(announcement, Announcement::Vrrp | Announcement::Neither) {
+        session.unset(&key(&["bgp"]))?;
     }
-    if matches!(way, Way::Bgp | Way::Neither) {
-        talk.unset(&key(&["vrrp"]))?;
+    if matches!(announcement, Announcement::Bgp | Announcement::Neither) {
+        session.unset(&key(&["vrrp"]))?;
     }
-    if matches!(way, Way::Bgp | Way::Both) {
-        bgp(talk)?;
+    if matches!(announcement, Announcement::Bgp | Announcement::Both) {
+        bgp(session)?;
     }
-    if matches!(way, Way::Vrrp | Way::Both) {
-        vrrp(talk)?;
+    if matches!(announcement, Announcement::Vrrp | Announcement::Both) {
+        vrrp(session)?;
     }
-    Ok(way)
+    Ok(announcement)
 }
 
-fn bgp(talk: &mut Talk<'_>) -> Result<(), Error> {
+fn bgp(session: &mut Session<'_>) -> Result<(), Error> {
     let own = key(&["bgp", "as"]);
-    let default = talk.view.text(&own).unwrap_or_else(|| AS.to_owned());
-    let answer = talk.line("AS number of this node", &default, &|answer| {
+    let default = session.view.text(&own).unwrap_or_else(|| AS.to_owned());
+    let answer = session.line("AS number of this node", &default, &|answer| {
         as_number(answer).map(drop)
     })?;
     if let Ok(number) = as_number(&answer) {
-        talk.set(&own, number.into())?;
+        session.set(&own, number.into())?;
     }
     let all = key(&["bgp", "neighbours"]);
-    let before = talk.view.names(&all);
-    let answer = talk.several("BGP neighbours (addresses)", &before, &address)?;
+    let before = session.view.names(&all);
+    let answer = session.several(
+        "BGP neighbours (addresses)",
+        &before,
+        &each("an address", &address),
+    )?;
     let mut last = OTHER.to_owned();
     for neighbour in &answer {
         let theirs = all.below(neighbour).below("as");
-        let default = talk.view.text(&theirs).unwrap_or_else(|| last.clone());
+        let default = session.view.text(&theirs).unwrap_or_else(|| last.clone());
         let prompt = format!("AS of {neighbour} (a number, `internal`, `external` or `auto`)");
-        last = talk.line(&prompt, &default, &|answer| match answer {
+        last = session.line(&prompt, &default, &|answer| match answer {
             "internal" | "external" | "auto" => Ok(()),
             number => as_number(number).map(drop),
         })?;
         let value: Value = as_number(&last).map_or_else(|_| last.as_str().into(), Into::into);
-        talk.set(&theirs, value)?;
+        session.set(&theirs, value)?;
     }
     for gone in before.iter().filter(|it| !answer.contains(it)) {
-        talk.unset(&all.below(gone))?;
+        session.unset(&all.below(gone))?;
     }
     Ok(())
 }
@@ -130,43 +143,47 @@ fn as_number(text: &str) -> Result<i64, String> {
         .ok_or_else(|| format!("`{text}` is no AS number: 1 to 4294967295 is wanted"))
 }
 
-fn vrrp(talk: &mut Talk<'_>) -> Result<(), Error> {
+fn vrrp(session: &mut Session<'_>) -> Result<(), Error> {
     let all = key(&["vrrp", "nodes"]);
-    let before = talk.view.names(&all);
+    let before = session.view.names(&all);
     let written: Vec<String> = before
         .iter()
         .map(|name| {
-            let addresses = talk.view.texts(&all.below(name).below("addresses"));
+            let addresses = session.view.texts(&all.below(name).below("addresses"));
             format!("{name}={}", addresses.join("+"))
         })
         .collect();
     let prompt =
         "Nodes that share the VIPs, this one too (NAME=ADDRESS, with + between two addresses)";
-    let answer = talk.several(prompt, &written, &|text| node(text).map(drop))?;
+    let answer = session.several(
+        prompt,
+        &written,
+        &each("a node", &|text| node(text).map(drop)),
+    )?;
     let nodes: Vec<_> = answer.iter().filter_map(|text| node(text).ok()).collect();
     for (name, addresses) in &nodes {
-        talk.set(&all.below(name).below("addresses"), list(addresses))?;
+        session.set(&all.below(name).below("addresses"), list(addresses))?;
     }
     for gone in before
         .iter()
         .filter(|it| !nodes.iter().any(|(name, _)| name == *it))
     {
-        talk.unset(&all.below(gone))?;
+        session.unset(&all.below(gone))?;
     }
     let own = key(&["vrrp", "node"]);
     let names: Vec<String> = nodes.into_iter().map(|(name, _)| name).collect();
-    let default = talk.view.text(&own).or_else(|| own_name(&names));
-    let answer = talk.line(
-        "Name of this node among them",
-        &default.unwrap_or_default(),
-        &|it| {
-            if names.iter().any(|name| name == it) || it.contains("${") {
-                return Ok(());
-            }
-            Err(format!("`{it}` is none of {}", names.join(", ")))
-        },
-    )?;
-    talk.set(&own, answer.into())
+    let among = |it: &str| {
+        something(it, "a name")?;
+        if names.iter().any(|name| name == it) || it.contains("${") {
+            return Ok(());
+        }
+        Err(format!("`{it}` is none of {}", names.join(", ")))
+    };
+    // The name that is written may be that of a node which was just left out.
+    let written = session.view.text(&own).filter(|it| among(it).is_ok());
+    let default = written.or_else(|| own_name(&names)).unwrap_or_default();
+    let answer = session.line("Name of this node among them", &default, &among)?;
+    session.set(&own, answer.into())
 }
 
 /// `NAME=ADDRESS+ADDRESS`.
@@ -193,38 +210,79 @@ fn own_name(names: &[String]) -> Option<String> {
 }
 
 /// The list of routers: who may speak routing protocols with this node.
-pub(super) fn routers(talk: &mut Talk<'_>, way: Way) -> Result<(), Error> {
-    if way == Way::Neither {
+pub(super) fn routers(session: &mut Session<'_>, announcement: Announcement) -> Result<(), Error> {
+    if announcement == Announcement::Neither {
         return Ok(());
     }
     let named = key(&["node", "routers"]);
-    let name = talk.view.text(&named);
-    let sources = key(&["lists", name.as_deref().unwrap_or("routers"), "sources"]);
-    let default = match &name {
-        Some(_) => talk.view.texts(&sources),
-        None if talk.original.is_new => partners(talk),
-        None => vec![ANY.to_owned()],
+    let name = session.view.text(&named);
+    let sources = key(&["lists", name.as_deref().unwrap_or(ROUTERS), "sources"]);
+    let written = session.view.texts(&sources);
+    // Such a list is filled by `acl sync`, and its entries are not in the file.
+    let filled = name.is_some() && written.is_empty();
+    let mut default = match &name {
+        Some(_) => with_partners(session, written),
+        None if session.is_first => partners(&session.view),
+        None => Vec::new(),
     };
-    let prompt =
-        "Routers and nodes that may speak BGP, BFD or VRRP with this node (hostlist, or `any`)";
-    let answer = talk.several(prompt, &default, &|_| Ok(()))?;
-    if answer == [ANY] {
-        return talk.unset(&named);
+    if default.is_empty() && !filled {
+        default.push(ANY.to_owned());
     }
-    if answer == default && name.is_some() {
+    let hint = if filled {
+        "; nothing: as `acl sync` fills it"
+    } else {
+        ""
+    };
+    let prompt = format!(
+        "Routers and nodes that may speak BGP, BFD or VRRP with this node (hostlist, or `any`{hint})"
+    );
+    let wanted = hosts_or(ANY);
+    let answer = session.several(&prompt, &default, &|parts| {
+        if filled && parts.is_empty() {
+            return Ok(());
+        }
+        wanted(parts)
+    })?;
+    if answer == [ANY] {
+        return session.unset(&named);
+    }
+    if answer.is_empty() {
         return Ok(());
     }
-    talk.set(&named, name.unwrap_or_else(|| "routers".to_owned()).into())?;
-    talk.set(&sources, list(&answer))
+    session.set(&named, name.unwrap_or_else(|| ROUTERS.to_owned()).into())?;
+    session.set(&sources, list(&answer))
 }
 
-/// Those whom the answers so far name.
-fn partners(talk: &Talk<'_>) -> Vec<String> {
-    let now = talk.now();
-    let mut partners = now.names(&key(&["bgp", "neighbours"]));
+/// The list of routers as it is written, with the neighbours and nodes that came and without those that went.
+fn with_partners(session: &mut Session<'_>, mut written: Vec<String>) -> Vec<String> {
+    let (before, now) = (partners(&session.before), partners(&session.view));
+    let come = now.iter().filter(|it| !before.contains(it));
+    if written.is_empty() {
+        let come: Vec<&str> = come.map(String::as_str).collect();
+        if !come.is_empty() {
+            let words = format!(
+                "The list of routers is filled by `acl sync`, and must have {} too.",
+                come.join(", ")
+            );
+            session.say(&words);
+        }
+        return written;
+    }
+    written.retain(|it| now.contains(it) || !before.contains(it));
+    for new in come {
+        if !written.contains(new) {
+            written.push(new.clone());
+        }
+    }
+    written
+}
+
+/// The neighbours and nodes that are written.
+fn partners(view: &View) -> Vec<String> {
+    let mut partners = view.names(&key(&["bgp", "neighbours"]));
     let nodes = key(&["vrrp", "nodes"]);
-    for name in now.names(&nodes) {
-        partners.extend(now.texts(&nodes.below(&name).below("addresses")));
+    for name in view.names(&nodes) {
+        partners.extend(view.texts(&nodes.below(&name).below("addresses")));
     }
     partners
 }

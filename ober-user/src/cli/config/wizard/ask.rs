@@ -1,4 +1,4 @@
-//! Somebody who is asked: a person at a terminal, or a test.
+//! Who answers: a person at a terminal, or a test.
 
 use crate::cli::{Error, screen};
 
@@ -57,11 +57,7 @@ impl Ask for Person {
     }
 
     fn agree(&mut self, prompt_words: &str, default: bool) -> Result<bool, Error> {
-        dialoguer::Confirm::new()
-            .with_prompt(prompt_words)
-            .default(default)
-            .interact()
-            .map_err(prompt)
+        screen::agree(prompt_words, default)
     }
 
     fn say(&mut self, words: &str) {

@@ -1,156 +1,99 @@
 //! Services: VIPs, servers, certificate, and who may use them.
 
-use super::{Talk, address, certificate, key, list, probe, something};
-use crate::{
-    cli::Error,
-    config::{
-        FRONTEND_HTTP,
-        edit::{Key, View},
-    },
-    diagnose::finding::Verdict,
+use super::{
+    answer::{address, each, something},
+    certificate, clients, key, list, probe,
+    session::Session,
 };
+use crate::{cli::Error, config::edit::Key, diagnose::finding::Verdict};
 
 /// The first service and its backend.
 const SERVICE: &str = "s3";
 const BACKEND: &str = "rgw";
-/// The word for no list of clients.
-pub(super) const OPEN: &str = "open";
 
-pub(super) async fn all(talk: &mut Talk<'_>) -> Result<(), Error> {
+pub(super) async fn all(session: &mut Session<'_>) -> Result<(), Error> {
     let services = key(&["services"]);
-    let mut names = talk.view.names(&services);
+    let mut names = session.view.names(&services);
     if names.is_empty() {
         names.push(SERVICE.to_owned());
     }
+    let mut backends = Vec::new();
     for name in names {
         let service = services.below(&name);
-        if let Some(path) = talk.original.elsewhere(&service.below("vips")) {
+        if let Some(path) = session.original.elsewhere(&service.below("vips")) {
             let words = format!(
                 "service {name} is in {} and is not asked about",
                 path.display()
             );
-            talk.say(&words);
+            session.say(&words);
             continue;
         }
-        one(talk, &name, &service).await?;
+        vips(session, &name, &service.below("vips"))?;
+        let backend = backend(session, &service.below("backend"))?;
+        // Services may share one.
+        if !backends.contains(&backend) {
+            servers(session, &backend).await?;
+            backends.push(backend);
+        }
+        certificate::of(session, &name, &service)?;
+        clients::of(session, &name, &service)?;
     }
     Ok(())
 }
 
-async fn one(talk: &mut Talk<'_>, name: &str, service: &Key) -> Result<(), Error> {
-    vips(talk, name, &service.below("vips"))?;
-    let key = service.below("backend");
-    let backend = talk.view.text(&key).unwrap_or_else(|| BACKEND.to_owned());
-    talk.set(&key, backend.as_str().into())?;
-    servers(talk, &backend).await?;
-    certificate::of(talk, name, service)?;
-    clients(talk, name, service)
-}
-
-fn vips(talk: &mut Talk<'_>, name: &str, key: &Key) -> Result<(), Error> {
-    let default = talk.view.texts(key);
+fn vips(session: &mut Session<'_>, name: &str, key: &Key) -> Result<(), Error> {
+    let default = session.view.texts(key);
     let prompt = format!("VIPs of service {name} (addresses)");
-    let answer = talk.several(&prompt, &default, &address)?;
-    talk.set(key, list(&answer))
+    let answer = session.several(&prompt, &default, &each("an address", &address))?;
+    session.set(key, list(&answer))
 }
 
-async fn servers(talk: &mut Talk<'_>, backend: &str) -> Result<(), Error> {
-    let key = key(&["backends", backend, "servers"]);
-    let mut default = talk.view.texts(&key);
+fn backend(session: &mut Session<'_>, key: &Key) -> Result<String, Error> {
+    if let Some(name) = session.view.text(key) {
+        return Ok(name);
+    }
+    session.set(key, BACKEND.into())?;
+    Ok(BACKEND.to_owned())
+}
+
+async fn servers(session: &mut Session<'_>, backend: &str) -> Result<(), Error> {
+    let backend_key = key(&["backends", backend]);
+    let servers = backend_key.below("servers");
+    // Such a backend may have no servers of its own.
+    let finds_more = session.view.get(&backend_key.below("discover")).is_some();
     let prompt = format!("Servers of backend {backend} (hostlist, such as rgw[01-08]:7480)");
     loop {
-        let answer = talk.several(&prompt, &default, &|_| Ok(()))?;
-        talk.set(&key, list(&answer))?;
-        if answered(talk, backend).await? {
+        let default = session.view.texts(&servers);
+        let answer = session.several(&prompt, &default, &|parts| {
+            if finds_more {
+                return Ok(());
+            }
+            something(&parts.concat(), "a hostlist")
+        })?;
+        if !answer.is_empty() {
+            session.set(&servers, list(&answer))?;
+        }
+        if are_wanted(session, backend).await? {
             return Ok(());
         }
-        default = answer;
     }
 }
 
 /// Asks each server at once, and the operator whether to go on.
-async fn answered(talk: &mut Talk<'_>, backend: &str) -> Result<bool, Error> {
-    let findings = match probe::ask(&talk.now(), backend, talk.original.path()).await {
+async fn are_wanted(session: &mut Session<'_>, backend: &str) -> Result<bool, Error> {
+    let findings = match probe::ask(&session.view, backend, session.original.path()).await {
         Ok(findings) => findings,
         Err(error) => {
-            talk.say(&error.line());
-            return Ok(false);
+            session.say(&error.line());
+            // It may be nothing that an answer to this question changes.
+            return session.ask.agree("Go on with these servers?", false);
         }
     };
     for finding in &findings {
-        talk.say(&probe::words(finding));
+        session.say(&probe::words(finding));
     }
     if findings.iter().all(|it| it.verdict != Verdict::Failed) {
         return Ok(true);
     }
-    talk.ask.agree("Go on with these servers?", true)
-}
-
-/// The ports of a service, and the list of clients that each has.
-fn accesses(view: &View, service: &Key) -> Vec<(Key, Option<String>)> {
-    let all = service.below("listeners");
-    let ports = view.names(&all).into_iter();
-    ports
-        .map(|port| {
-            let listener = all.below(&port);
-            let access = view.text(&listener.below("access"));
-            (listener, access)
-        })
-        .collect()
-}
-
-/// Who may use the service.
-fn clients(talk: &mut Talk<'_>, name: &str, service: &Key) -> Result<(), Error> {
-    let now = talk.now();
-    let ports = accesses(&now, service);
-    let guarded = ports
-        .iter()
-        .any(|(port, _)| now.get(&port.below("rules")).is_some());
-    let mut lists: Vec<&String> = ports.iter().filter_map(|(_, it)| it.as_ref()).collect();
-    lists.retain(|it| *it != OPEN);
-    lists.dedup();
-    if guarded || lists.len() > 1 {
-        talk.say("Its listeners have several lists or rules, which stay as they are.");
-        return Ok(());
-    }
-    let before = lists.first().map(|it| (*it).clone());
-    let list_name = before.clone().unwrap_or_else(|| FRONTEND_HTTP.to_owned());
-    let sources = key(&["lists", &list_name, "sources"]);
-    let default = match &before {
-        Some(_) => talk.view.texts(&sources),
-        None => vec![OPEN.to_owned()],
-    };
-    let hint = if before.is_some() && default.is_empty() {
-        "; nothing: as `acl sync` fills it"
-    } else {
-        ""
-    };
-    let prompt = format!("Clients of service {name} (hostlist, or `open` for everybody{hint})");
-    let answer = talk.several(&prompt, &default, &|_| Ok(()))?;
-    if answer == default {
-        return Ok(());
-    }
-    let open = answer == [OPEN];
-    if !open {
-        talk.set(&sources, list(&answer))?;
-    }
-    for (port, access) in ports {
-        let listed = access.is_some_and(|it| it != OPEN);
-        // Everybody may be told to use HTTPS, and an authority must be able to ask.
-        let redirects = now.text(&port.below("redirect_https")).as_deref() == Some("true");
-        if open && listed {
-            talk.set(&port.below("access"), OPEN.into())?;
-        } else if !open && before.is_none() && !redirects {
-            talk.set(&port.below("access"), list_name.as_str().into())?;
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn mail(text: &str) -> Result<(), String> {
-    something(text, "an address of mail")?;
-    if text.contains('@') {
-        return Ok(());
-    }
-    Err(format!("`{text}` is no address of mail"))
+    session.ask.agree("Go on with these servers?", true)
 }

@@ -1,11 +1,15 @@
 //! Only what is answered differs.
 
+mod lines;
+
 use proptest::{prelude::*, sample::select};
+
+use self::lines::{lines_of, lost_lines};
 
 use super::*;
 use crate::config::{File, Texts, tests::LEAST};
 
-const EXAMPLE: &str = include_str!("../../../../config/ober.example.toml");
+const EXAMPLE: &str = include_str!("../../../../../config/ober.example.toml");
 
 /// Dotted keys, inline tables, lists over several lines, indented keys, comments everywhere.
 const ODD: &str = r#"# The node of rack 7.
@@ -157,12 +161,12 @@ fn only_one_key_differs(text: &str, name: &str, typed: &str) {
     );
     // The same answer again, and the lines that are not about it.
     assert_eq!(with(&after, &[(name, typed)]), after, "{name}");
-    let lost = text.lines().filter(|line| !after.contains(line.trim_end()));
-    let named = |line: &&str| name.split('.').any(|part| line.contains(part));
-    let others: Vec<_> = lost
-        .filter(|line| !named(line) && !line.trim_start().starts_with(['"', '\'', '{', ']']))
-        .collect();
-    assert!(others.is_empty(), "{name}: {others:?}\n{after}");
+    let own = lines_of(text, &key(name));
+    let lost = lost_lines(text, &after);
+    assert!(
+        lost.iter().all(|line| own.contains(line)),
+        "{name}: lines {lost:?} are gone, and its own are {own:?}\n{after}"
+    );
 }
 
 #[test]
@@ -306,6 +310,64 @@ fn lists_over_several_lines_stay_so_and_comments_stay_with_their_lines() {
         with("a = ['x']\n", &[("a", "['y', 'x']")]),
         "a = ['y', 'x']\n"
     );
+}
+
+#[test]
+fn tables_in_a_line_come_and_go_and_the_comments_of_the_others_stay() {
+    let text = "listeners = [\n  { port = 443 }, # TLS\n  # for old clients\n  { port = 80 }, # plain\n]\n";
+    let mut document = Document::parse(text).unwrap();
+    assert!(document.unset(&key("listeners.80")).unwrap());
+    assert_eq!(
+        comments(&document.text()),
+        ["# TLS", "# for old clients", "# plain"]
+    );
+    let mut document = Document::parse(text).unwrap();
+    assert!(document.unset(&key("listeners.443")).unwrap());
+    assert_eq!(comments(&document.text()), comments(text));
+    assert_eq!(
+        with(text, &[("listeners.8080.access", "open")]),
+        text.replace(
+            "# plain\n",
+            "# plain\n  { port = 8080, access = \"open\" },\n"
+        )
+    );
+}
+
+#[test]
+fn a_neighbour_is_named_by_its_address_also_when_it_has_a_port_and_twins_by_their_number() {
+    let text = "[[bgp.neighbours]]\nport = 1790\naddress = '10.0.0.1'\nas = 1\n\
+                [[bgp.neighbours]]\nport = 1790\naddress = '10.0.0.2'\nas = 2\n\
+                [[bgp.neighbours]]\naddress = '10.0.0.3'\nas = 3\n";
+    let view = View::of([&file(text)]);
+    assert_eq!(
+        view.names(&key("bgp.neighbours")),
+        ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    );
+    assert_eq!(
+        with(text, &[("bgp.neighbours.10.0.0.2.as", "9")]),
+        text.replace("as = 2", "as = 9")
+    );
+    let twins = "[[services]]\nname = 'a'\n[[services]]\nname = 'a'\n";
+    assert_eq!(View::of([&file(twins)]).names(&key("services")), ["1", "2"]);
+    assert_eq!(
+        with(twins, &[("services.2.backend", "b")]),
+        format!("{twins}backend = \"b\"\n")
+    );
+}
+
+#[test]
+fn a_string_over_several_lines_keeps_the_line_ends_of_its_file() {
+    let text = "a = \"\"\"\none\ntwo\"\"\" # ours\nb = 1\n";
+    let crlf = text.replace('\n', "\r\n");
+    let changed = with(&crlf, &[("b", "2")]);
+    assert_eq!(changed, crlf.replace("b = 1", "b = 2"));
+    let mut document = Document::parse(&crlf).unwrap();
+    assert!(document.unset(&key("b")).unwrap());
+    assert_eq!(document.text(), crlf.replace("b = 1\r\n", ""));
+    // Answers with other line ends than the file.
+    let mut document = Document::parse("b = 1\n").unwrap();
+    document.merge(&Document::parse(&crlf).unwrap()).unwrap();
+    assert!(!document.text().contains('\r'), "{:?}", document.text());
 }
 
 #[test]
