@@ -45,7 +45,7 @@ pub(super) fn readme(node: &mut Node, packages: &Packages) -> Result<String> {
     let name = install.rsplit('/').next().unwrap_or_default();
     node.bring(packages.first(), &format!("/root/{name}"))?;
     let began = Instant::now();
-    node.ends(&format!("cd /root && {install} -y --no-download"), 0)?;
+    node.ends(&format!("cd /root && {install} -y"), 0)?;
     typed(node, BOOTSTRAP, bootstrap)?;
     typed(node, CONFIG, config)?;
     node.run(&format!("test -s {CONFIGURATION}"))?;
