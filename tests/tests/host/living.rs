@@ -280,7 +280,7 @@ fn without_systemd_the_account_and_its_directory_are_made_and_taken_away_again()
         .says(0, &["/etc/ober/s3.pem", "chmod 640", "nothing to do"]);
     if !had {
         let undone = machine.bootstrap(&["--undo", "-y"]);
-        undone.says(1, &["was not made by this command"]);
+        undone.says(1, &["/etc/ober stays", "account ober stays"]);
     }
     fs::remove_file(seen("/etc/ober/s3.pem")).unwrap();
     machine.bootstrap(&["--undo", "-y"]).says(0, &[]);

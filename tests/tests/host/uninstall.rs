@@ -103,6 +103,11 @@ fn a_node_whose_daemon_is_dead_is_taken_off_whole_and_a_second_run_finds_nothing
     let asks = stage.ober.ober(&["uninstall"]).unwrap();
     run(&stage, &[], &[asks]).says(2, &["end the workers of", "`-y` makes them"]);
     assert!(pins(&stage));
+    // Nor where its configuration is not known: it would filter on, with nothing left to take it off.
+    let unknown = crate::ober("uninstall", &["-y", "--config", "/nowhere/ober.toml"]);
+    let instance = stage.cluster.lab.instance();
+    run(&stage, &[], &[unknown]).says(1, &["failed: see that no other instance", instance]);
+    assert!(pins(&stage) && workers(&stage).len() == 2);
     let setup = crate::ober("backend-setup", &["--vip", "192.0.2.200", "-y"]);
     let whole = run(&stage, &[], &[setup, uninstall(&stage, &[])]);
     whole.says(

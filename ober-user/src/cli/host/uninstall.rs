@@ -14,6 +14,7 @@ use crate::{
         Error, Outcome, detach,
         screen::{Screen, Tone, many, spinner},
     },
+    dataplane,
     host::{
         Host,
         part::Part,
@@ -22,7 +23,7 @@ use crate::{
         undo::{self, How},
         uninstall::{self, Facts, Step},
     },
-    system::privilege,
+    system::{fact::Fact, privilege},
 };
 
 #[derive(Debug, Args)]
@@ -72,7 +73,8 @@ impl Uninstall {
                 screen.line(screen.paint(it, Tone::Strong))?;
             }
         }
-        let outcome = if steps.is_empty() {
+        let looks = |it: &Taken| it.step == Step::NoneLeft;
+        let outcome = if steps.is_empty() || (self.manner.dry_run && steps.iter().all(looks)) {
             Outcome::Done
         } else if self.manner.dry_run {
             Outcome::Changes
@@ -125,6 +127,12 @@ impl Uninstall {
                 Err(Error::Config(_) | Error::Mistake(_)) => Ok(Vec::new()),
                 detached => detached.map(|_| Vec::new()),
             },
+            Step::NoneLeft => {
+                // What cannot be asked counts as running.
+                let runs = |home: &Path| dataplane::looks_up(home) != Fact::No;
+                uninstall::none_left(host, runs)?;
+                Ok(Vec::new())
+            }
             Step::Undo {
                 author, but_users, ..
             } => undo(host, *author, *but_users).await,

@@ -12,11 +12,10 @@ pub async fn make<M: Platform>(host: &Host<M>, step: &Step) -> Result<(), Error>
         Step::RemoveConfiguration => configuration(host),
         Step::Package { owner, keep } => package(host, owner, *keep).await,
         Step::Files => files(host).await,
-        Step::NoneLeft => none_left(host),
         Step::RemoveState => [STATE, CACHE, RUN]
             .into_iter()
             .try_for_each(|place| whole(&host.root.at(place))),
-        Step::Detach(_) | Step::Undo { .. } => Ok(()),
+        Step::Detach(_) | Step::NoneLeft | Step::Undo { .. } => Ok(()),
     }
 }
 
@@ -30,14 +29,19 @@ async fn stop<M: Platform>(host: &Host<M>, units: &[String], disable: bool) -> R
     host.order(&words).await.map(drop)
 }
 
-fn none_left<M: Platform>(host: &Host<M>) -> Result<(), Error> {
-    let left = host.root.names(PINS)?;
-    if left.is_empty() {
-        let place = host.root.at(PINS);
+/// Fails if an instance has pins and `runs`, which is given their directory. Removes the common directory once it is empty.
+pub fn none_left<M: Platform>(host: &Host<M>, runs: impl Fn(&Path) -> bool) -> Result<(), Error> {
+    let place = host.root.at(PINS);
+    let mut names = host.root.names(PINS)?;
+    if names.is_empty() {
         return removed(&place, fs::remove_dir(&place));
     }
+    names.retain(|name| runs(&place.join(name)));
+    if names.is_empty() {
+        return Ok(());
+    }
     Err(Error::Instances {
-        names: left.join(", "),
+        names: names.join(", "),
         directory: PINS,
     })
 }

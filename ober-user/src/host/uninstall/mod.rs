@@ -25,7 +25,7 @@ use super::{
 };
 use crate::config;
 
-pub use make::make;
+pub use make::{make, none_left};
 
 const PROGRAM: &str = "/usr/bin/ober-user";
 /// The table of what `install.sh` installed.
@@ -63,7 +63,7 @@ pub enum Step {
     },
     /// Dismiss the workers, take programs, pins and VIPs of the instance of this configuration off.
     Detach(PathBuf),
-    /// See that no instance is left of which no configuration is known: what follows would leave it alone in the kernel.
+    /// See that no instance runs here of which no configuration is known: what follows would leave it alone in the kernel.
     NoneLeft,
     /// Remove what the program reads and may write in the directory of the configuration.
     RemoveConfiguration,
@@ -93,7 +93,7 @@ impl fmt::Display for Step {
                 "end the workers of {}, take its programs off the interfaces and remove its VIPs",
                 path.display()
             ),
-            Self::NoneLeft => write!(out, "see that {PINS} has no other instance"),
+            Self::NoneLeft => write!(out, "see that no other instance in {PINS} runs here"),
             Self::RemoveConfiguration => write!(
                 out,
                 "remove {CONFIGURATION}/*.toml, *.toml.old and config.d; keys and certificates there stay"
@@ -137,7 +137,7 @@ pub struct Facts {
     pub units: Vec<String>,
     /// Configurations of instances that may have left something in the kernel: stopped ones filter and serve too.
     pub instances: Vec<PathBuf>,
-    /// Directories with a configuration or with state.
+    /// Directories with a configuration, with state or with pins.
     pub directories: Vec<&'static str>,
     /// Commands that have changed something.
     pub changed: Vec<Author>,
@@ -227,7 +227,7 @@ fn directories<M: Platform>(host: &Host<M>) -> Result<Vec<&'static str>, Error> 
     let names = host.root.names(CONFIGURATION)?;
     let ours = |name: &String| is_toml(name) || name.ends_with(".toml.old") || name == "config.d";
     let configured = names.iter().any(ours).then_some(CONFIGURATION);
-    let state = [STATE, CACHE, RUN].into_iter();
+    let state = [STATE, CACHE, RUN, PINS].into_iter();
     let state = state.filter(|it| host.root.exists(it));
     Ok(configured.into_iter().chain(state).collect())
 }
@@ -260,6 +260,7 @@ async fn owner<M: Platform>(host: &Host<M>) -> Owner {
 /// it again.
 pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
     let mut steps = Vec::new();
+    let has_files = facts.directories.iter().any(|it| *it != PINS);
     if !facts.units.is_empty() {
         steps.push(Step::Stop {
             units: facts.units.clone(),
@@ -271,7 +272,7 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
     if facts.program || !facts.directories.is_empty() || !steps.is_empty() {
         steps.push(Step::NoneLeft);
     }
-    if !facts.directories.is_empty() && !keep_configuration {
+    if has_files && !keep_configuration {
         // Before bootstrap's directory, which goes only when nothing is in it.
         steps.push(Step::RemoveConfiguration);
     }
@@ -282,7 +283,7 @@ pub fn steps(facts: &Facts, keep_configuration: bool) -> Vec<Step> {
             but_users: keep_configuration && *author == Author::Bootstrap,
         });
     }
-    if !facts.directories.is_empty() && !keep_configuration {
+    if has_files && !keep_configuration {
         // Before the package, whose own script finds by it whether there is anything to detach.
         steps.push(Step::RemoveState);
     }
