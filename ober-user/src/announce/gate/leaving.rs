@@ -13,14 +13,25 @@ impl Orders {
 
 impl Gate {
     /// `within`: when the daemon is stopped at the latest; the VIP keeps `GRACEFUL_SHUTDOWN` for so long, since clients that no
-    /// other node takes still come by its route. A VIP that is leaving already goes when it would have gone.
+    /// other node takes still come by its route. A VIP that leaves for another reason goes when it would have gone. `None`: the
+    /// stop does not come, and a VIP that is not up gets back the standing that it had.
     pub(super) fn leave(&mut self, now: Instant, within: Option<Duration>) {
         self.orders.leaving = within.is_some();
-        if let (Some(within), Standing::Announced | Standing::Depreferenced) =
-            (within, self.advertised)
-        {
-            self.low = Standing::GracefulShutdown;
-            self.low_until = Some(now + within);
+        let Some(within) = within else {
+            if let Some(low) = self.low_before.take() {
+                (self.low, self.low_until) = low;
+            }
+            return;
+        };
+        let given_up = match self.advertised {
+            Standing::Announced | Standing::Depreferenced => true,
+            // By an earlier stop, which came to be longer or shorter.
+            Standing::GracefulShutdown => self.low_before.is_some(),
+            Standing::Withdrawn => false,
+        };
+        if given_up {
+            self.low_before.get_or_insert((self.low, self.low_until));
+            (self.low, self.low_until) = (Standing::GracefulShutdown, Some(now + within));
         }
     }
 }

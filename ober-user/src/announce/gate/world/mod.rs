@@ -3,6 +3,8 @@
 
 mod ordered;
 
+pub use ordered::Leaving;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -171,8 +173,8 @@ impl fmt::Debug for Handle {
 struct Gates {
     stand: Arc<Stand>,
     orders: Orders,
-    /// What each caller that is about to stop the daemon allows itself.
-    leaving: Vec<Duration>,
+    /// When each caller that is about to stop the daemon does so at the latest.
+    leaving: BTreeMap<Leaving, Instant>,
     known: Known,
     flights: Arc<Flights>,
     running: BTreeMap<IpAddr, Running>,
@@ -207,7 +209,7 @@ pub fn start(
     let mut gates = Gates {
         stand: Arc::new(stand),
         orders: kept.orders().clone(),
-        leaving: Vec::new(),
+        leaving: BTreeMap::new(),
         known: Known::default(),
         flights: Arc::default(),
         running: BTreeMap::new(),
@@ -366,10 +368,7 @@ impl Gates {
             seen,
             task,
         };
-        let leaving = self
-            .leaving
-            .last()
-            .map(|within| Event::Leave(Some(*within)));
+        let leaving = self.leaving().map(|within| Event::Leave(Some(within)));
         for event in orders.chain(leaving).chain(facts) {
             gate.send(Note::Happened(event));
         }

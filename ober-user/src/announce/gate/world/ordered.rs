@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{Handle, View};
-use crate::announce::gate::{Error, Event, Order};
+use crate::{
+    announce::gate::{Error, Event, Order},
+    machine::drive,
+};
 
 /// The VIPs that an order is for, each with the answer that it is in force.
 type Answers = Vec<(IpAddr, oneshot::Receiver<()>)>;
@@ -42,32 +45,44 @@ impl Handle {
         Ok(views)
     }
 
-    /// Gives every VIP up before a stop that comes within this time; returns when that is in force. It is kept nowhere. Each
-    /// call is undone by one of [`Handle::stay`].
-    pub async fn leave(&self, within: Duration) {
-        let answers = {
+    /// Gives every VIP up before a stop that comes within this time; returns when that is in force. It is kept nowhere.
+    /// [`Handle::stay`] undoes it.
+    pub async fn leave(&self, within: Duration) -> Leaving {
+        let (leaving, answers) = {
             let mut gates = self.lock();
-            gates.leaving.push(within);
-            gates.order_all(Some(within))
+            let leaving = Leaving(gates.leaving.keys().last().map_or(0, |last| last.0 + 1));
+            gates.leaving.insert(leaving, drive::now() + within);
+            (leaving, gates.order_all())
         };
         in_force(answers).await;
+        leaving
     }
 
-    /// A caller does not stop the daemon after all. Without another such caller the VIPs are announced again, if they are
+    /// That caller does not stop the daemon after all. Without another such caller the VIPs are announced again, if they are
     /// served.
-    pub async fn stay(&self) {
+    pub async fn stay(&self, leaving: Leaving) {
         let answers = {
             let mut gates = self.lock();
-            gates.leaving.pop();
-            let others = gates.leaving.last().copied();
-            gates.order_all(others)
+            gates.leaving.remove(&leaving);
+            gates.order_all()
         };
         in_force(answers).await;
     }
 }
 
+/// The number of a caller that is about to stop the daemon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Leaving(u64);
+
 impl super::Gates {
-    fn order_all(&self, leave: Option<Duration>) -> Answers {
+    /// How long the stop that comes last may take; `None`: none is about to come.
+    pub(super) fn leaving(&self) -> Option<Duration> {
+        let last = self.leaving.values().max()?;
+        Some(last.saturating_duration_since(drive::now()))
+    }
+
+    fn order_all(&self) -> Answers {
+        let leave = self.leaving();
         let running = self.running.iter();
         running
             .map(|(vip, gate)| (*vip, gate.order(Event::Leave(leave))))
