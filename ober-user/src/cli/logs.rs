@@ -35,7 +35,7 @@ pub(super) struct Logs {
     /// The lines of this part
     #[arg(long, value_enum, value_name = "PART", default_value = "all")]
     service: Part,
-    /// The lines about this VIP
+    /// The lines about this VIP, and those about all VIPs; VRRP's name a virtual router instead (OBER_ROUTER)
     #[arg(long)]
     vip: Option<IpAddr>,
     #[command(flatten)]
@@ -75,7 +75,13 @@ impl Logs {
         words.extend(self.since.as_ref().map(|since| format!("--since={since}")));
         let part = (self.service != Part::All).then(|| self.service.name());
         words.extend(part.map(|part| format!("OBER_PART={part}")));
-        words.extend(self.vip.map(|vip| format!("OBER_VIP={vip}")));
+        // Either of the two: an order may be for all VIPs.
+        let vip = self.vip.map(|vip| [vip.to_string(), "all".to_owned()]);
+        words.extend(
+            vip.into_iter()
+                .flatten()
+                .map(|vip| format!("OBER_VIP={vip}")),
+        );
         words
     }
 }
@@ -110,7 +116,7 @@ mod tests {
             ("--service all", "--lines=50"),
             (
                 "--service gate --vip 2001:DB8:0::10",
-                "--lines=50 OBER_PART=gate OBER_VIP=2001:db8::10",
+                "--lines=50 OBER_PART=gate OBER_VIP=2001:db8::10 OBER_VIP=all",
             ),
         ] {
             assert_eq!(words(typed), format!("{ALWAYS} {expected}"), "{typed}");

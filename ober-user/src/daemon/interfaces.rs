@@ -41,6 +41,8 @@ use crate::{
 };
 
 /// Between two looks at the counters. Some drivers ask their card for them.
+/// What these lines of the log are about: `ober-user logs --service gate` shows them.
+const GATE: &str = "ober_user::announce::gate";
 const PACE: Duration = Duration::from_secs(2);
 /// Changes come in bunches: a bond changes with all its parts.
 const BUNCH: Duration = Duration::from_millis(100);
@@ -372,13 +374,14 @@ impl Daemon {
         }
         for vip in lost.difference(&before) {
             tracing::error!(
+                target: GATE,
                 %vip,
                 "new connections pass XDP and reach no socket: this node drops them in between; look for a firewall \
                  (`nft list ruleset`)"
             );
         }
         for vip in before.difference(&lost) {
-            tracing::info!(%vip, "no new connections are known to be lost on this node any more");
+            tracing::info!(target: GATE, %vip, "no new connections are known to be lost on this node any more");
         }
         self.announcer.connections_lost(lost);
         Ok(())
@@ -390,9 +393,9 @@ impl Daemon {
             return;
         }
         if run {
-            tracing::info!("the attached programs meet the packets again");
+            tracing::info!(target: GATE, "the attached programs meet the packets again");
         } else {
-            tracing::error!("a driver does not run the attached program: nothing is announced");
+            tracing::error!(target: GATE, "a driver does not run the attached program: nothing is announced");
         }
         self.announcer.programs_run(run);
     }

@@ -347,7 +347,7 @@ fn tell_unresolved(ready: &Ready) {
             names, count, why, ..
         } in synced.lacking()
         {
-            tracing::warn!(backend = ?synced.target, names, count, why, "servers do not resolve");
+            tracing::warn!(target: "ober_user::backends", backend = ?synced.target, names, count, why, "servers do not resolve");
         }
     }
 }
@@ -369,7 +369,7 @@ impl Daemon {
     pub(super) async fn refresh(&self) {
         let (servers, ()) = tokio::join!(self.refresh_servers(Ask::All), self.refresh_lists());
         if let Err(error) = servers {
-            tracing::warn!(%error, "refresh the servers");
+            tracing::warn!(target: "ober_user::backends", %error, "refresh the servers");
         }
     }
 }
