@@ -57,7 +57,6 @@ pub(super) fn readme(node: &mut Node, packages: &Packages) -> Result<String> {
         listed.status != 0,
         "a client that is not listed was answered"
     );
-    node.ends("ober bootstrap --dry-run", 0)?;
     node.reboot("systemctl reboot")?;
     node.wait("the VIP is served after a reboot", ANSWERED, LIMIT)?;
     Ok(format!(
