@@ -1,11 +1,12 @@
 //! Turns arguments into one call and its result into an exit status. Only this file knows the numbers.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{io, process::ExitCode};
 
 use ober_user::{
     cli::{
         Error, Ober, Outcome,
-        screen::{Screen, coloured},
+        screen::{Screen, aside, coloured},
         typed::spoken,
     },
     system::text::tame_lines,
@@ -45,5 +46,8 @@ fn complain(error: &Error) {
         "error"
     };
     // The error may quote a server, a name service or a program.
-    eprintln!("{word}: {}", spoken(&tame_lines(&error.to_string(), false)));
+    aside(format_args!(
+        "{word}: {}",
+        spoken(&tame_lines(&error.to_string(), false))
+    ));
 }

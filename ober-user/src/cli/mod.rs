@@ -297,12 +297,14 @@ fn filter(otherwise: &str) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise))
 }
 
-/// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it.
+/// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it. A line that cannot be written is
+/// lost: the subscriber would say so on standard error too, and that panics in the task that logs.
 fn logs(otherwise: &str) {
     let filter = filter(otherwise);
     if journal::is_standard_error() {
         let log = tracing_subscriber::fmt().with_env_filter(filter);
         log.with_writer(Journal)
+            .log_internal_errors(false)
             .with_ansi(false)
             .without_time()
             .init();
@@ -311,6 +313,7 @@ fn logs(otherwise: &str) {
     let coloured = screen::coloured(&io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .log_internal_errors(false)
         .with_writer(move || OneLine::new(io::stderr(), coloured))
         .with_ansi(coloured)
         .init();

@@ -54,18 +54,20 @@ impl Restart {
     async fn daemon(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         require_systemd("restart the daemon", INSTEAD)?;
         let service = self.unit.service(path)?;
+        privilege::require(&privilege::MACHINE)?;
         if let Err(refused) = validate::approve(path).await {
-            note(format_args!(
-                "the daemon goes on, nothing was restarted; `systemctl restart {}` does it all the same: the new daemon then \
-                 uses the configuration that was in force last",
-                service.unit
-            ));
+            if refused.is_usage() {
+                note(format_args!(
+                    "the daemon goes on, nothing was restarted; `systemctl restart {}` does it all the same: the new daemon \
+                     then uses the configuration that was in force last",
+                    service.unit
+                ));
+            }
             return Err(refused);
         }
-        privilege::require(&privilege::MACHINE)?;
         let instance = Instance::find(path).await?;
         let at = (&service, &instance);
-        announced::after(&["restart"], at, self.wait, self.json, screen).await
+        announced::after(&[&["restart", "--no-block"]], at, self.wait, self.json, screen).await
     }
 
     async fn workers(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {

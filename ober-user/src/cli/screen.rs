@@ -93,12 +93,18 @@ pub(super) fn warn(words: impl Display) {
     } else {
         "warning"
     };
-    eprintln!("{word}: {}", spoken(&tame(&words.to_string())));
+    aside(format_args!("{word}: {}", spoken(&tame(&words.to_string()))));
 }
 
 /// One line on standard error, for a person who waits without a terminal.
 pub(super) fn note(words: impl Display) {
-    eprintln!("{}", spoken(&tame(&words.to_string())));
+    aside(spoken(&tame(&words.to_string())));
+}
+
+/// Writes a line on standard error. Where that takes nothing (a closed pipe, a full disk) the line is lost: `eprintln` would end
+/// the command there, half done.
+pub fn aside(line: impl Display) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }
 
 /// May `stream` be coloured?
