@@ -24,7 +24,12 @@ fn main() -> ExitCode {
     let mut screen = Screen::stdout();
     let result = Ober::typed().run(&mut screen);
     let written = screen.flush().map_err(Error::from);
-    let code = match result.and_then(|outcome| written.map(|()| outcome)) {
+    let result = result.and_then(|outcome| match written {
+        Err(error) if !error.is_broken_pipe() => Err(error),
+        // What came of the command does not depend on who read all of it.
+        _ => Ok(outcome),
+    });
+    let code = match result {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::No) => FAILED,
         Ok(Outcome::Unresolved) => UNRESOLVED,

@@ -130,14 +130,14 @@ impl Announcer {
         self.gates.order(vip, order).await
     }
 
-    /// Gives every VIP up before a stop that comes within this time. Each call is undone by one of [`Announcer::stay`].
-    pub async fn leave(&self, within: Duration) {
-        self.gates.leave(within).await;
+    /// Gives every VIP up before a stop that comes within this time. The number is for [`Announcer::stay`].
+    pub async fn leave(&self, within: Duration) -> u64 {
+        self.gates.leave(within).await
     }
 
     /// The stop does not come after all.
-    pub async fn stay(&self) {
-        self.gates.stay().await;
+    pub async fn stay(&self, number: u64) {
+        self.gates.stay(number).await;
     }
 
     /// Writes the orders in force to disk, if they are not there.

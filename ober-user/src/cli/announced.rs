@@ -206,7 +206,7 @@ impl Seen {
         let vips = match self {
             Self::Away(why) => {
                 let words = format_args!(
-                    "{unit}: after {}: {why}; `ober-user logs -f` shows how it goes on",
+                    "{unit}: after {}: {why}; `journalctl -fu {unit}` shows how it goes on",
                     span(took)
                 );
                 let words = screen.paint(words, tone);

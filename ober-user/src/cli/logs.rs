@@ -75,7 +75,10 @@ impl Logs {
         words.extend(self.since.as_ref().map(|since| format!("--since={since}")));
         let part = (self.service != Part::All).then(|| self.service.name());
         words.extend(part.map(|part| format!("OBER_PART={part}")));
-        words.extend(self.vip.map(|vip| format!("OBER_VIP={vip}")));
+        // An order may be for all VIPs. Of two values of one field either is enough.
+        let vips = self.vip.map(|vip| [vip.to_string(), "all".to_owned()]);
+        let vips = vips.into_iter().flatten();
+        words.extend(vips.map(|vip| format!("OBER_VIP={vip}")));
         words
     }
 }
@@ -110,7 +113,7 @@ mod tests {
             ("--service all", "--lines=50"),
             (
                 "--service gate --vip 2001:DB8:0::10",
-                "--lines=50 OBER_PART=gate OBER_VIP=2001:db8::10",
+                "--lines=50 OBER_PART=gate OBER_VIP=2001:db8::10 OBER_VIP=all",
             ),
         ] {
             assert_eq!(words(typed), format!("{ALWAYS} {expected}"), "{typed}");

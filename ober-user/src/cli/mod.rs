@@ -63,7 +63,7 @@ use tracing_subscriber::{
 
 use crate::{announce::gate::Order, config as configuration, system::text::OneLine};
 pub use error::Error;
-use journal::{Journal, Native};
+use journal::{Journal, Native, Rest};
 use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
@@ -283,14 +283,18 @@ fn wait_with(
     outcome
 }
 
-/// The daemon's log: into the journal with its fields where systemd runs the daemon, else to standard error.
-fn daemon_logs() {
-    match journal::is_standard_error().then(Native::new).flatten() {
-        Some(native) => tracing_subscriber::registry()
-            .with(native.with_filter(filter("info")))
-            .init(),
-        None => logs("info"),
-    }
+/// The daemon's log: into the journal with its fields where systemd runs the daemon, else to standard error. What it
+/// returns is kept to the end of the process.
+fn daemon_logs() -> Option<Rest> {
+    let Some(native) = journal::is_standard_error().then(Native::new).flatten() else {
+        logs("info");
+        return None;
+    };
+    let rest = native.rest();
+    tracing_subscriber::registry()
+        .with(native.with_filter(filter("info")))
+        .init();
+    Some(rest)
 }
 
 fn filter(otherwise: &str) -> EnvFilter {

@@ -159,6 +159,11 @@ impl Screen {
         writeln!(self.out, "{line}")
     }
 
+    /// Writes a whole file, such as a script for a shell, in which the name of this program stays as it is.
+    pub fn whole(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{}", tame_lines(text, false))
+    }
+
     /// One JSON value on one line.
     pub fn json(&mut self, value: &impl Serialize) -> Result<(), super::Error> {
         serde_json::to_writer(&mut self.out, value)?;

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{cli::screen::Screen, system::privilege};
 
-pub(super) const AFTER: &str = "A configuration with a mistake is refused. A daemon that runs already is no error. Exit status: 0 \
+const AFTER: &str = "A configuration with a mistake is refused. A daemon that runs already is no error. Exit status: 0 \
 every VIP is announced; 1 systemd could not start the daemon; 2 wrong usage or bad configuration; 5 a VIP is not announced, \
 and why.";
 

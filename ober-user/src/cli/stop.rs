@@ -152,25 +152,31 @@ fn cut(is_over: bool, found: Option<usize>, before: Option<usize>) -> Option<usi
 }
 
 /// Refuses to stop a unit that does not run the daemon that answers: the VIPs of another one would be given up. The kernel names
-/// the process, so a daemon that hangs is known too.
+/// the process, so a daemon that hangs is known too. One that ends may have its socket for a moment more than its unit.
 async fn same_daemon(service: &Service, instance: &Instance) -> Result<(), Error> {
-    let Ok(Some(mut line)) = instance.connect().await else {
-        return Ok(());
-    };
-    let Some(pid) = line.pid() else {
-        return Ok(());
-    };
-    let main = service.main_pid().await?;
-    if main == Some(pid) {
-        return Ok(());
+    let end = drive::now() + FAREWELL;
+    loop {
+        let line = instance.connect().await.ok().flatten();
+        let Some(pid) = line.and_then(|mut line| line.pid()) else {
+            return Ok(());
+        };
+        let main = service.main_pid().await?;
+        if main == Some(pid) {
+            return Ok(());
+        }
+        if drive::now() >= end {
+            let runs = main.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
+            let (instance, unit) = (instance.name().to_owned(), service.unit.clone());
+            return Err(unit::Error::Other {
+                instance,
+                pid,
+                unit,
+                runs,
+            }
+            .into());
+        }
+        sleep(PACE).await;
     }
-    Err(unit::Error::Other {
-        instance: instance.name().to_owned(),
-        pid,
-        unit: service.unit.clone(),
-        runs: main.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}")),
-    }
-    .into())
 }
 
 /// Does a protocol bring clients here, which may bring them elsewhere?

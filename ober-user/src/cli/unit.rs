@@ -20,7 +20,7 @@ pub enum Error {
         attempt: &'static str,
         instead: &'static str,
     },
-    #[error("{command}: {why}; see `ober-user logs` and `systemctl status {unit}`")]
+    #[error("{command}: {why}; see `journalctl -u {unit}` and `systemctl status {unit}`")]
     Refused {
         command: String,
         why: String,

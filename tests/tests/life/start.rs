@@ -6,7 +6,7 @@ use nix::{
 };
 use ober_tests::lab::VIP4;
 
-use crate::{Node, PATIENCE, UNIT};
+use crate::{Node, PATIENCE, Ran, UNIT};
 
 #[test]
 fn start_refuses_a_broken_file_waits_for_the_vips_and_says_why_one_is_not_announced() {
@@ -45,6 +45,13 @@ fn start_refuses_a_broken_file_waits_for_the_vips_and_says_why_one_is_not_announ
     assert_eq!(late.code, 5, "{late:?}");
     assert!(late.out.contains("1 of 2 VIPs announced"), "{late:?}");
     assert!(late.out.contains("ober-user disable"), "{late:?}");
+    // A closed pipe does not turn it into a success.
+    let mut command = node.command(&["start"]).expect("the command");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    command.stdout(writer);
+    let late = node.host().try_output(&mut command).expect("run it");
+    assert_eq!(late.status.code(), Some(5), "{late:?}");
     node.stage.cli(0, &["enable"]).expect("enable");
 
     // The daemon hangs: the time is over.
@@ -76,7 +83,11 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
         .expect("the route stays");
 
     node.write(&node.whole.replace("= 2000", "= 1999"));
-    let reloaded = node.ober(&["restart", "--reload-only", "--json"]);
+    let own = |words: &[&str]| -> Ran {
+        let ran = node.stage.ober[0].try_cli(node.host(), words);
+        ran.expect("run it").into()
+    };
+    let reloaded = own(&["restart", "--reload-only", "--json"]);
     assert_eq!(reloaded.code, 0, "{reloaded:?}");
     assert!(reloaded.json()["replaced"].is_array(), "{reloaded:?}");
     assert_eq!((node.pid(), node.calls().len()), (pid, 3));
@@ -93,8 +104,10 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
     assert_eq!(workers, after, "transfers go on");
     let orders = ["restart --no-block", "start"];
     assert_eq!(node.calls()[3..], orders.map(|it| format!("{it} {UNIT}")));
-    let both = node.ober(&["restart", "--reload-only", "--workers"]);
+    let both = own(&["restart", "--reload-only", "--workers"]);
     assert_eq!(both.code, 2, "{both:?}");
+    let ignored = node.ober(&["restart", "--reload-only"]);
+    assert_eq!(ignored.code, 2, "it asks no unit: {ignored:?}");
 }
 
 #[test]

@@ -157,6 +157,8 @@ pub struct Gate {
     /// The standing while the gate is not up, and until when.
     low: Standing,
     low_until: Option<Instant>,
+    /// Both as they are again when a stop that the VIP is given up for does not come; `None`: no stop has changed them.
+    spared: Option<(Standing, Option<Instant>)>,
     advertised: Standing,
     tally: Tally,
     unasked: Option<String>,
@@ -189,6 +191,7 @@ impl Gate {
             damping: Damping::default(),
             low: Standing::Withdrawn,
             low_until: None,
+            spared: None,
             advertised: Standing::Withdrawn,
             tally: Tally::default(),
             unasked: None,
@@ -310,12 +313,18 @@ impl Gate {
 
     /// The VIP was up and is not served well any more.
     fn sink(&mut self, now: Instant) {
-        match self.settings.down {
-            Down::Withdraw => self.withdraw(),
-            // A VIP that drains is leaving already.
-            Down::Depreference | Down::GracefulShutdown if self.orders.is_leaving() => {}
-            Down::Depreference => (self.low, self.low_until) = (Standing::Depreferenced, None),
-            Down::GracefulShutdown => self.take_leave(now),
+        let low = match self.settings.down {
+            Down::Withdraw => (Standing::Withdrawn, None),
+            Down::Depreference => (Standing::Depreferenced, None),
+            Down::GracefulShutdown => (
+                Standing::GracefulShutdown,
+                Some(now + self.settings.graceful_time),
+            ),
+        };
+        self.spare(low);
+        // A VIP that drains is leaving already.
+        if self.settings.down == Down::Withdraw || !self.orders.is_leaving() {
+            (self.low, self.low_until) = low;
         }
     }
 
@@ -332,6 +341,7 @@ impl Gate {
     fn look(&mut self, now: Instant, was_hard: bool) {
         if let Some(reason) = self.hard() {
             self.withdraw();
+            self.spare((Standing::Withdrawn, None));
             self.cause = reason;
             (self.tally, self.unasked) = (Tally::default(), None);
             self.rounds.out = None;
@@ -382,6 +392,9 @@ impl Gate {
 
     /// Ends every step: returns the new standing, if it changed, and the round to ask for.
     fn conclude(&mut self, now: Instant) -> Vec<Action> {
+        if self.closed() {
+            self.spare((Standing::Withdrawn, None));
+        }
         if self.closed() || self.low_until.is_some_and(|until| until <= now) {
             self.withdraw();
         }

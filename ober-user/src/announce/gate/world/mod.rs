@@ -17,6 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use self::ordered::Stops;
 use super::{
     Action, Error, Event, Fact, Gate, Plan, Standing, State,
     ask::{Ask, Flights},
@@ -171,8 +172,7 @@ impl fmt::Debug for Handle {
 struct Gates {
     stand: Arc<Stand>,
     orders: Orders,
-    /// What each caller that is about to stop the daemon allows itself.
-    leaving: Vec<Duration>,
+    stops: Stops,
     known: Known,
     flights: Arc<Flights>,
     running: BTreeMap<IpAddr, Running>,
@@ -207,7 +207,7 @@ pub fn start(
     let mut gates = Gates {
         stand: Arc::new(stand),
         orders: kept.orders().clone(),
-        leaving: Vec::new(),
+        stops: Stops::default(),
         known: Known::default(),
         flights: Arc::default(),
         running: BTreeMap::new(),
@@ -367,9 +367,9 @@ impl Gates {
             task,
         };
         let leaving = self
-            .leaving
-            .last()
-            .map(|within| Event::Leave(Some(*within)));
+            .stops
+            .longest(drive::now())
+            .map(|within| Event::Leave(Some(within)));
         for event in orders.chain(leaving).chain(facts) {
             gate.send(Note::Happened(event));
         }
