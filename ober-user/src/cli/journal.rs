@@ -100,8 +100,10 @@ impl Part {
 }
 
 /// The part that a room, or a file of one, belongs to; the rest is the daemon as a whole.
-const PLACES: [(&str, Part); 14] = [
+const PLACES: [(&str, Part); 15] = [
     ("ober_user::announce", Part::Gate),
+    // They decide about gates: an interface that is gone, a driver that runs no program, connections that are lost.
+    ("ober_user::daemon::interfaces", Part::Gate),
     ("ober_base::protocols::bgp", Part::Bgp),
     ("ober_base::protocols::bfd", Part::Bfd),
     ("ober_base::protocols::vrrp", Part::Vrrp),
@@ -456,6 +458,8 @@ mod tests {
             }
         };
         assert!(counted.contains("PRIORITY=4"), "{counted}");
+        journald.set_read_timeout(Some(PATIENCE / 5)).unwrap();
+        while journald.recv(&mut bytes).is_ok() {}
     }
 
     #[test]
@@ -476,6 +480,21 @@ mod tests {
         assert_eq!(part(said), ["workers"]);
         let said = fields(|| tracing::info!(target: "ober_user::lists_of_others", "a"));
         assert_eq!(part(said), [""; 0]);
+    }
+
+    /// What the speakers say is about a protocol, and no place but their `target` tells which.
+    #[test]
+    fn what_the_speakers_say_names_its_protocol() {
+        let text = include_str!("../announce/speakers.rs");
+        let said = text.match_indices("tracing::").map(|(at, _)| &text[at..]);
+        let said = said.filter(|it| it.contains('!') && it.find('!') < it.find(';'));
+        for line in said {
+            let arguments = line.split_once('(').unwrap().1.trim_start();
+            let about = line.split(';').next().unwrap();
+            // This one waits for all of them at once.
+            let is_all = about.contains("a neighbour was not informed");
+            assert!(arguments.starts_with("target: ") || is_all, "{about}");
+        }
     }
 
     #[test]

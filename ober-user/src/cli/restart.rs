@@ -70,7 +70,14 @@ impl Restart {
         }
         let instance = Instance::find(path).await?;
         let at = (&service, &instance);
-        announced::after(&[&["restart", "--no-block"]], at, self.wait, self.json, screen).await
+        announced::after(
+            &[&["restart", "--no-block"]],
+            at,
+            self.wait,
+            self.json,
+            screen,
+        )
+        .await
     }
 
     async fn workers(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {

@@ -93,7 +93,10 @@ pub(super) fn warn(words: impl Display) {
     } else {
         "warning"
     };
-    aside(format_args!("{word}: {}", spoken(&tame(&words.to_string()))));
+    aside(format_args!(
+        "{word}: {}",
+        spoken(&tame(&words.to_string()))
+    ));
 }
 
 /// One line on standard error, for a person who waits without a terminal.

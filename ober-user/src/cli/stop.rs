@@ -1,6 +1,6 @@
 //! `stop`: gives the VIPs up, waits for connections, has systemd stop the daemon, and takes workers and programs away.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
@@ -68,9 +68,8 @@ struct Stopped {
     given_up: bool,
     /// Connections that were there when the time was over, and are cut; `null`: the kernel did not say.
     left: Option<usize>,
-    workers: usize,
-    /// Addresses that were taken off this node.
-    vips: Vec<IpAddr>,
+    #[serde(flatten)]
+    detached: Detached,
 }
 
 impl Stop {
@@ -104,14 +103,13 @@ impl Stop {
         let (detached, found) = take_away(config, &mut countdown).await;
         let is_over = countdown.left().is_zero();
         countdown.end();
-        let Detached { vips, workers } = detached?;
+        let detached = detached?;
         let left = cut(is_over, found, before);
         let stopped = Stopped {
             unit: service.unit,
             given_up,
             left,
-            workers,
-            vips,
+            detached,
         };
         if self.json.json {
             screen.json(&stopped)?;
@@ -124,14 +122,8 @@ impl Stop {
 
 impl Stopped {
     fn show(&self, instance: &str, screen: &mut Screen) -> Result<(), Error> {
-        screen.line(format_args!(
-            "instance {instance}: {} stopped, {} dismissed, programs and pins removed",
-            self.unit,
-            many(self.workers, "worker")
-        ))?;
-        for vip in &self.vips {
-            screen.line(format_args!("VIP {vip} removed"))?;
-        }
+        let what = format!("{} stopped", self.unit);
+        detach::show(instance, &what, &self.detached, screen)?;
         let words = match self.left {
             Some(0) => return Ok(()),
             Some(left) => format!(
@@ -327,7 +319,8 @@ mod tests {
     use crate::cli::screen::tests::Paper;
 
     #[test]
-    fn no_connection_is_cut_before_the_time_is_over_and_a_count_that_failed_does_not_hide_one_before() {
+    fn no_connection_is_cut_before_the_time_is_over_and_a_count_that_failed_does_not_hide_one_before()
+     {
         assert_eq!(cut(false, Some(1), Some(1)), Some(0), "they ended in time");
         assert_eq!(cut(true, Some(2), Some(7)), Some(2), "five ended meanwhile");
         assert_eq!(cut(true, None, Some(7)), Some(7), "the workers had no time");
@@ -341,8 +334,10 @@ mod tests {
                 unit: "ober.service".to_owned(),
                 given_up: true,
                 left,
-                workers: 1,
-                vips: vec![[192, 0, 2, 10].into()],
+                detached: Detached {
+                    workers: 1,
+                    vips: vec![[192, 0, 2, 10].into()],
+                },
             };
             let paper = Paper::default();
             let mut screen = Screen::plain(paper.clone());

@@ -76,7 +76,7 @@ start() {{
 }}
 stop() {{
     running || return 0
-    kill $pid
+    kill $(cat {directory}/end-with 2>/dev/null) $pid
     while running; do sleep 0.05; done
 }}
 case "$1" in

@@ -111,7 +111,8 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
 }
 
 #[test]
-fn a_daemon_whose_log_nobody_takes_announces_and_a_command_whose_words_nobody_takes_keeps_its_status() {
+fn a_daemon_whose_log_nobody_takes_announces_and_a_command_whose_words_nobody_takes_keeps_its_status()
+ {
     let node = Node::new("full");
     std::fs::write(node.at("log-to"), "/dev/full").expect("choose the log");
     let started = node.ober(&["start", "--wait", "20s"]);

@@ -7,11 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use ober_programs::Command;
 use ober_tests::{
     lab::{VIP4, until},
     nodes::one::OPEN,
 };
-use ober_user::{announce::gate::{Standing, State}, api::status::gate::Gate};
+use ober_user::{
+    announce::gate::{Standing, State},
+    api::status::gate::Gate,
+};
 
 use crate::{Node, PATIENCE, UNIT};
 
@@ -194,6 +202,58 @@ fn a_dead_daemon_is_no_reason_to_leave_workers_and_programs() {
         again.code == 0 && again.out.contains("0 workers dismissed"),
         "{again:?}"
     );
+}
+
+fn signal(node: &Node, signal: Signal) {
+    let pid = i32::try_from(node.pid().expect("a daemon")).expect("its number");
+    kill(Pid::from_raw(pid), signal).expect("the signal");
+}
+
+#[test]
+fn a_daemon_that_hangs_and_is_killed_leaves_its_workers_their_time_and_what_is_cut_is_counted() {
+    let node = started("stop-hangs");
+    let before = workers(&node);
+    let _client = upload(&node);
+    std::fs::write(node.at("end-with"), "-KILL").expect("choose the signal");
+    signal(&node, Signal::SIGSTOP);
+    let stopped = node.ober(&["stop", "--drain", "3", "--json"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    let why = "the VIPs are not given up before the stop";
+    assert!(stopped.err.contains(why), "{stopped:?}");
+    let said = stopped.json();
+    assert_eq!(said["given_up"], false, "{said}");
+    assert_eq!(said["left"], 1, "{said}");
+    nothing_is_left(&node, &before);
+}
+
+#[test]
+fn a_daemon_that_starts_anew_during_a_stop_is_asked_again() {
+    let node = started("stop-anew");
+    let client = upload(&node);
+    let mut stop = node.spawn(&["stop", "--drain", "2m"]);
+    until("the VIP is given up", PATIENCE, || {
+        node.stands(Standing::GracefulShutdown)
+    })
+    .expect("given up");
+    signal(&node, Signal::SIGKILL);
+    until("the stop notices it", PATIENCE, || {
+        Ok(stop.log().contains("asking again").then_some(()))
+    })
+    .expect("a warning");
+    let mut systemctl = Command::own(node.at("bin/systemctl"));
+    systemctl.args(["start", UNIT]);
+    let started = node.host().try_output(&mut systemctl).expect("run it");
+    assert!(started.status.success(), "{started:?}");
+    until("the new daemon is asked", PATIENCE, || {
+        let gate = node.gate()?;
+        Ok((gate.state == State::Draining).then_some(()))
+    })
+    .expect("asked");
+    assert!(stop.ended().expect("look").is_none(), "{}", stop.log());
+    drop(client);
+    let end = stop.wait(PATIENCE).expect("its end");
+    assert!(end.success(), "{}", stop.log());
+    assert!(!stop.log().contains("time was over"), "{}", stop.log());
 }
 
 #[test]

@@ -106,7 +106,7 @@ impl Direction<'_> {
             Filling::Done => return,
         };
         for error in errors {
-            tracing::warn!(%error, "fill an access list; it keeps its entries");
+            tracing::warn!(target: "ober_user::lists", %error, "fill an access list; it keeps its entries");
         }
     }
 
