@@ -1,11 +1,12 @@
 //! Turns arguments into one call and its result into an exit status. Only this file knows the numbers.
+#![warn(clippy::print_stderr, clippy::print_stdout)]
 
 use std::{io, process::ExitCode};
 
 use ober_user::{
     cli::{
         Error, Ober, Outcome,
-        screen::{Screen, coloured},
+        screen::{Screen, aside, coloured},
         typed::spoken,
     },
     system::text::tame_lines,
@@ -23,7 +24,12 @@ fn main() -> ExitCode {
     let mut screen = Screen::stdout();
     let result = Ober::typed().run(&mut screen);
     let written = screen.flush().map_err(Error::from);
-    let code = match result.and_then(|outcome| written.map(|()| outcome)) {
+    let result = result.and_then(|outcome| match written {
+        Err(error) if !error.is_broken_pipe() => Err(error),
+        // What came of the command does not depend on who read all of it.
+        _ => Ok(outcome),
+    });
+    let code = match result {
         Ok(Outcome::Done) => DONE,
         Ok(Outcome::No) => FAILED,
         Ok(Outcome::Unresolved) => UNRESOLVED,
@@ -45,5 +51,8 @@ fn complain(error: &Error) {
         "error"
     };
     // The error may quote a server, a name service or a program.
-    eprintln!("{word}: {}", spoken(&tame_lines(&error.to_string(), false)));
+    aside(format_args!(
+        "{word}: {}",
+        spoken(&tame_lines(&error.to_string(), false))
+    ));
 }

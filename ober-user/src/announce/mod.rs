@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use tokio::{runtime, sync::mpsc, task::JoinHandle};
 
 use crate::{
-    announce::gate::{Leaving, News, Order, Plan, watch},
+    announce::gate::{News, Order, Plan, watch},
     config::Config,
     haproxy::{Listening, WorkerEvent},
     protocols::{routers::Routers, vrrp::configured::Vrrp},
@@ -130,14 +130,14 @@ impl Announcer {
         self.gates.order(vip, order).await
     }
 
-    /// Gives every VIP up before a stop that comes within this time. [`Announcer::stay`] undoes it.
-    pub async fn leave(&self, within: Duration) -> Leaving {
+    /// Gives every VIP up before a stop that comes within this time. The number is for [`Announcer::stay`].
+    pub async fn leave(&self, within: Duration) -> u64 {
         self.gates.leave(within).await
     }
 
     /// The stop does not come after all.
-    pub async fn stay(&self, leaving: Leaving) {
-        self.gates.stay(leaving).await;
+    pub async fn stay(&self, number: u64) {
+        self.gates.stay(number).await;
     }
 
     /// Writes the orders in force to disk, if they are not there.

@@ -26,6 +26,11 @@ use crate::{
     },
 };
 
+/// What the log calls the parts that these lines are about: `logs --service` finds them there.
+const BGP: &str = "ober_base::protocols::bgp";
+const BFD: &str = "ober_base::protocols::bfd";
+const VRRP: &str = "ober_base::protocols::vrrp";
+
 /// A neighbour that does not read what is written to it must not delay the end of the daemon.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The shutdown communication at a planned stop (RFC 9003).
@@ -120,7 +125,7 @@ impl Speakers {
             vrrp.routers(routers.clone());
         }
         if let Err(error) = inner.bfd.routers(routers) {
-            tracing::error!(%error, "give BFD the list of routers");
+            tracing::error!(target: BFD, %error, "give BFD the list of routers");
         }
     }
 
@@ -169,7 +174,7 @@ impl Speakers {
             }
         };
         if timeout(PATIENCE, both).await.is_err() {
-            tracing::warn!("a BGP neighbour takes nothing; going on without waiting for it");
+            tracing::warn!(target: BGP, "a BGP neighbour takes nothing; going on without waiting for it");
         }
     }
 
@@ -249,6 +254,7 @@ impl Speakers {
             && timeout(PATIENCE, flushed).await.is_err()
         {
             tracing::warn!(
+                target: VRRP,
                 "VRRP's addresses take long to change; going on without waiting for them"
             );
         }
@@ -269,7 +275,7 @@ impl Speakers {
                 part(&bgp).await;
             }
             if let Err(error) = bfd.admin_down().await {
-                tracing::warn!(%error, "inform the BFD peers of the stop");
+                tracing::warn!(target: BFD, %error, "inform the BFD peers of the stop");
             }
         };
         if timeout(PATIENCE, all).await.is_err() {
@@ -356,7 +362,7 @@ impl Inner {
 
 async fn part(bgp: &bgp::Handle) {
     if timeout(PATIENCE, bgp.stop(FAREWELL)).await.is_err() {
-        tracing::warn!("a BGP neighbour was not informed of the stop in time");
+        tracing::warn!(target: BGP, "a BGP neighbour was not informed of the stop in time");
     }
 }
 

@@ -1,6 +1,10 @@
 //! Waits until every VIP of an instance is announced, for `start` and `restart`.
 
-use std::{net::IpAddr, pin::pin, time::Duration};
+use std::{
+    net::IpAddr,
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use indicatif::ProgressBar;
 use ipnet::IpNet;
@@ -18,13 +22,16 @@ use super::{
 };
 use crate::{
     announce::gate::{Standing, State},
-    api::status::{Status, bgp::Neighbour, gate::Gate},
+    api::status::{Status, bgp::Neighbour, gate::Gate, vrrp::Router},
     machine::drive,
-    protocols::bgp::event,
+    protocols::{bgp::event, vrrp::Role},
 };
 
 /// Between two looks at the daemon.
 const PACE: Duration = Duration::from_millis(250);
+
+/// A daemon that has not answered for so long does not answer.
+const SILENT: Duration = Duration::from_secs(3);
 
 /// A VIP as its clients find it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -58,10 +65,14 @@ struct Answer<'a> {
     away: Option<&'a str>,
 }
 
+/// What systemd is asked for first, which takes it no time; then the start of the unit is waited for. A `systemctl` that is killed
+/// since the time is over has asked for everything before.
+pub(super) type Orders<'a> = &'a [&'a [&'a str]];
+
 /// Has `systemctl` do something with the unit, waits for no longer than `limit` until all VIPs are announced, and shows what
 /// came of it.
 pub(super) async fn after(
-    words: &[&str],
+    orders: Orders<'_>,
     (service, instance): (&Service, &Instance),
     limit: Duration,
     json: Json,
@@ -69,8 +80,8 @@ pub(super) async fn after(
 ) -> Result<Outcome, Error> {
     let began = drive::now();
     let line = spinner("");
-    line.set_message(format!("systemctl {} {}", words.join(" "), service.unit));
-    let seen = wait(words, service, instance, limit, &line).await;
+    line.set_message(format!("systemctl start {}", service.unit));
+    let seen = wait(orders, service, instance, limit, &line).await;
     line.finish_and_clear();
     let (seen, took) = (seen?, drive::now().saturating_duration_since(began));
     let all = seen.is_announced();
@@ -93,40 +104,68 @@ pub(super) async fn after(
 }
 
 async fn wait(
-    words: &[&str],
+    orders: Orders<'_>,
     service: &Service,
     instance: &Instance,
     limit: Duration,
     line: &ProgressBar,
 ) -> Result<Seen, unit::Error> {
     let end = drive::now() + limit;
-    let mut job = pin!(service.order(words));
+    for words in orders {
+        service.order(words).await?;
+    }
+    // It joins the job that systemd has already.
+    let mut job = pin!(service.order(&["start"]));
     let mut is_done = false;
+    let mut known = Known {
+        seen: None,
+        at: drive::now(),
+    };
     loop {
-        select! {
+        let left = end.saturating_duration_since(drive::now()).max(PACE);
+        let looked = async {
+            sleep(PACE.min(left)).await;
+            timeout(left, look(instance)).await.ok()
+        };
+        let looked = select! {
             done = &mut job, if !is_done => {
                 done?;
                 is_done = true;
+                continue;
             }
-            () = sleep(PACE) => {}
-        }
-        let left = end.saturating_duration_since(drive::now()).max(PACE);
-        let silent = || Seen::Away(format!("the daemon gave no answer within {}", span(limit)));
-        let looked = timeout(left, look(instance)).await;
-        let mut seen = looked.unwrap_or_else(|_| silent());
+            looked = looked => looked,
+        };
+        let mut seen = known.after(looked, drive::now());
         let over = drive::now() >= end;
-        // Before `restart` is done, the daemon that answers may be the one that goes.
+        // Before the job is done, the daemon that answers may be the one that goes.
         if !is_done && (over || matches!(seen, Seen::Vips(_))) {
-            let order = format!(
-                "systemd is at `systemctl {} {}`",
-                words.join(" "),
-                service.unit
-            );
-            seen = Seen::Away(order);
+            known.seen = None;
+            seen = Seen::Away(format!("systemd has not started {} yet", service.unit));
         }
         line.set_message(seen.line());
         if over || is_done && seen.is_final() {
             return Ok(seen);
+        }
+    }
+}
+
+/// What the daemon answered last, and when; without an answer, since when it is asked.
+struct Known {
+    seen: Option<Seen>,
+    at: Instant,
+}
+
+impl Known {
+    /// What is known after one more look; `None`: it was cut short, which says nothing of a daemon that answered just before.
+    fn after(&mut self, looked: Option<Seen>, now: Instant) -> Seen {
+        if let Some(seen) = looked {
+            (self.seen, self.at) = (Some(seen.clone()), now);
+            return seen;
+        }
+        let silent = now.saturating_duration_since(self.at);
+        match &self.seen {
+            Some(seen) if silent < SILENT => seen.clone(),
+            _ => Seen::Away(format!("the daemon gave no answer within {}", span(silent))),
         }
     }
 }
@@ -167,7 +206,7 @@ impl Seen {
         let vips = match self {
             Self::Away(why) => {
                 let words = format_args!(
-                    "{unit}: after {}: {why}; `ober-user logs -f` shows how it goes on",
+                    "{unit}: after {}: {why}; `journalctl -fu {unit}` shows how it goes on",
                     span(took)
                 );
                 let words = screen.paint(words, tone);
@@ -201,15 +240,28 @@ fn vips(status: &Status) -> Vec<VipNow> {
         let is_open = gate.standing != Standing::Withdrawn;
         let by_bgp = !status.bgp.is_empty() && !shared.contains(&&gate.vip);
         let lacking = (is_open && by_bgp).then(|| unheard(gate.vip, &status.bgp));
-        let lacking = lacking.flatten();
+        let lacking = lacking
+            .flatten()
+            .or_else(|| idle(gate.vip, &status.vrrp.routers).filter(|_| is_open));
+        let by_order = matches!(gate.state, State::Disabled | State::Draining);
         VipNow {
             vip: gate.vip,
-            announced: is_open && lacking.is_none(),
+            announced: is_open && lacking.is_none() && !by_order,
             reason: lacking.unwrap_or_else(|| gate.reason.clone()),
-            by_order: matches!(gate.state, State::Disabled | State::Draining),
+            by_order,
         }
     };
     status.gate.iter().map(one).collect()
+}
+
+/// Why the virtual router of a VIP takes no part; `None`: it does, as master or as backup.
+fn idle(vip: IpAddr, routers: &[Router]) -> Option<String> {
+    let mut all = routers.iter();
+    let router = all.find(|it| it.vips.contains(&vip) || it.excluded.contains(&vip))?;
+    let why = router.transitions.first();
+    let why = why.map_or_else(String::new, |it| format!(": {}", it.reason));
+    let words = format!("virtual router {} takes no part{why}", router.vrid);
+    (router.state == Role::Initialize).then_some(words)
 }
 
 /// Why no BGP neighbour has a route to the VIP; `None`: one has.
@@ -292,6 +344,44 @@ mod tests {
             let seen = Seen::Vips(vips(&status));
             assert!(!seen.is_announced() && !seen.is_final(), "{seen:?}");
         }
+    }
+
+    #[test]
+    fn a_vip_whose_virtual_router_takes_no_part_or_that_drains_is_not_announced() {
+        let mut status = node();
+        status.bgp.clear();
+        status.vrrp = sample::status().vrrp;
+        status.vrrp.routers.truncate(1);
+        let router = &mut status.vrrp.routers[0];
+        router.vips = vec![status.gate[0].vip];
+        router.transitions.truncate(1);
+        router.transitions[0].reason = "link down".to_owned();
+        for (role, announced) in [(Role::Initialize, false), (Role::Backup, true)] {
+            status.vrrp.routers[0].state = role;
+            assert_eq!(one(&status).announced, announced, "{role:?}");
+        }
+        status.vrrp.routers[0].state = Role::Initialize;
+        let reason = one(&status).reason;
+        assert!(reason.ends_with("takes no part: link down"), "{reason}");
+
+        let mut draining = node();
+        draining.gate[0].standing = Standing::GracefulShutdown;
+        draining.gate[0].state = State::Draining;
+        let seen = Seen::Vips(vips(&draining));
+        assert!(seen.is_final() && !seen.is_announced(), "{seen:?}");
+    }
+
+    #[test]
+    fn a_look_that_was_cut_short_hides_an_answer_only_after_some_seconds() {
+        let at = drive::now();
+        let mut known = Known { seen: None, at };
+        let later = |seconds| at + Duration::from_secs(seconds);
+        assert!(matches!(known.after(None, later(1)), Seen::Away(_)));
+        let vips = Seen::Vips(vips(&node()));
+        assert_eq!(known.after(Some(vips.clone()), later(10)), vips);
+        assert_eq!(known.after(None, later(11)), vips);
+        let silent = Seen::Away("the daemon gave no answer within 5s".to_owned());
+        assert_eq!(known.after(None, later(15)), silent);
     }
 
     #[test]

@@ -152,6 +152,21 @@ impl Line {
         self.quick().await
     }
 
+    /// The process that listens, as the kernel knows it.
+    pub(super) fn pid(&mut self) -> Option<i32> {
+        let stream = self.stream.get_mut().get_ref();
+        stream.peer_cred().ok()?.pid()
+    }
+
+    /// Waits until the daemon ends what [`Line::begin`] began; returns why.
+    pub(super) async fn ended(&mut self) -> Error {
+        loop {
+            if let Err(why) = self.next().await {
+                return why;
+            }
+        }
+    }
+
     pub async fn send(&mut self, request: &impl Serialize) -> Result<(), Error> {
         let mut text = serde_json::to_vec(request).map_err(|source| self.garbled(source))?;
         text.push(b'\n');

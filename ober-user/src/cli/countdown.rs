@@ -1,10 +1,13 @@
 //! The connections that are left and the time that is left, for a person who waits.
 
-use std::time::{Duration, Instant};
+use std::{
+    fmt::Display,
+    time::{Duration, Instant},
+};
 
 use indicatif::ProgressBar;
 
-use super::screen::{many, note, span, spinner};
+use super::screen::{self, many, note, span, spinner};
 use crate::machine::drive;
 
 /// Redrawn on a terminal. Without one, one line in all says how long it may take.
@@ -13,7 +16,6 @@ pub(super) struct Countdown {
     until: Instant,
     line: ProgressBar,
     said: bool,
-    last: Option<usize>,
 }
 
 impl Countdown {
@@ -23,7 +25,6 @@ impl Countdown {
             until,
             line,
             said: false,
-            last: None,
         }
     }
 
@@ -34,7 +35,6 @@ impl Countdown {
 
     /// `connections`: `None` if the kernel does not say.
     pub(super) fn show(&mut self, connections: Option<usize>) {
-        self.last = connections;
         let words = words(connections, self.left());
         if !self.line.is_hidden() {
             self.line.set_message(words);
@@ -47,10 +47,18 @@ impl Countdown {
         self.line.set_message(words);
     }
 
-    /// Ends it; returns the last count.
-    pub(super) fn end(self) -> Option<usize> {
+    /// Another end of the time.
+    pub(super) fn until(&mut self, until: Instant) {
+        self.until = until;
+    }
+
+    /// A warning, above the line that is redrawn.
+    pub(super) fn warn(&self, words: impl Display) {
+        self.line.suspend(|| screen::warn(words));
+    }
+
+    pub(super) fn end(self) {
         self.line.finish_and_clear();
-        self.last
     }
 }
 

@@ -58,13 +58,7 @@ impl Detach {
             screen.json(&detached)?;
             return Ok(Outcome::Done);
         }
-        screen.line(format_args!(
-            "instance {instance}: detached, pins removed, {} workers dismissed",
-            detached.workers
-        ))?;
-        for vip in &detached.vips {
-            screen.line(format_args!("VIP {vip} removed"))?;
-        }
+        show(&instance, "detached", &detached, screen)?;
         Ok(Outcome::Done)
     }
 
@@ -118,6 +112,23 @@ pub(super) async fn whole(
     line.finish_and_clear();
     let detached = detached.map_err(Error::Daemon)?;
     Ok((instance, detached))
+}
+
+/// What was taken off an instance, to which `what` happened.
+pub(super) fn show(
+    instance: &str,
+    what: &str,
+    detached: &Detached,
+    screen: &mut Screen,
+) -> Result<(), Error> {
+    screen.line(format_args!(
+        "instance {instance}: {what}, {} dismissed, programs and pins removed",
+        many(detached.workers, "worker")
+    ))?;
+    for vip in &detached.vips {
+        screen.line(format_args!("VIP {vip} removed"))?;
+    }
+    Ok(())
 }
 
 /// What is left of the workers, for a person who waits.

@@ -10,6 +10,12 @@ use std::{
     io::{self, Stderr, Write as _},
     os::unix::net::UnixDatagram,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
     time::Duration,
 };
 
@@ -30,8 +36,14 @@ use crate::system::text::{OneLine, tame};
 const SOCKET: &str = "/run/systemd/journal/socket";
 /// How long an event may wait while journald does not read.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Letters of a value: an event must fit into a datagram.
+/// Letters of a value.
 const LONGEST: usize = 16 << 10;
+/// Bytes of a value, whose control characters are escaped, and of a message.
+const LARGEST: usize = 64 << 10;
+/// Bytes of a datagram: the kernel refuses one of more than some 212,000 (`net.core.wmem_default`).
+const DATAGRAM: usize = 200_000;
+/// Lines that wait for journald.
+const WAITING: usize = 512;
 
 /// systemd puts the device and the inode of the journal's stream into `JOURNAL_STREAM` (systemd.exec(5)). They differ if
 /// standard error was redirected afterwards.
@@ -88,8 +100,10 @@ impl Part {
 }
 
 /// The part that a room, or a file of one, belongs to; the rest is the daemon as a whole.
-const PLACES: [(&str, Part); 14] = [
+const PLACES: [(&str, Part); 15] = [
     ("ober_user::announce", Part::Gate),
+    // They decide about gates: an interface that is gone, a driver that runs no program, connections that are lost.
+    ("ober_user::daemon::interfaces", Part::Gate),
     ("ober_base::protocols::bgp", Part::Bgp),
     ("ober_base::protocols::bfd", Part::Bfd),
     ("ober_base::protocols::vrrp", Part::Vrrp),
@@ -105,9 +119,57 @@ const PLACES: [(&str, Part); 14] = [
     ("ober_user::daemon::certificates", Part::Certificates),
 ];
 
-/// Sends events to journald.
+/// Gives events to the thread that sends them to journald. A task of the daemon never waits for journald: a line that finds too
+/// many before it is lost, and counted.
 #[derive(Debug)]
 pub(super) struct Native {
+    waiting: SyncSender<Note>,
+    lost: Arc<AtomicU64>,
+}
+
+/// What the thread gets.
+#[derive(Debug)]
+enum Note {
+    Line(Line),
+    /// Everything before it was sent: say so.
+    Flush(SyncSender<()>),
+}
+
+#[derive(Debug)]
+struct Line {
+    priority: u8,
+    datagram: String,
+    message: String,
+}
+
+impl Line {
+    fn lost(count: u64) -> Self {
+        let message = format!("{count} lines of the log were lost: journald took them too slowly");
+        Self {
+            priority: 4,
+            datagram: format!("MESSAGE={message}\nPRIORITY=4\nSYSLOG_IDENTIFIER=ober-user\n"),
+            message,
+        }
+    }
+}
+
+/// When it is dropped, the lines before are sent, unless journald does not take them.
+#[derive(Debug)]
+#[must_use]
+pub(super) struct Rest(SyncSender<Note>);
+
+impl Drop for Rest {
+    fn drop(&mut self) {
+        let (done, all) = sync_channel(1);
+        if self.0.try_send(Note::Flush(done)).is_ok() {
+            all.recv_timeout(2 * PATIENCE).unwrap_or_default();
+        }
+    }
+}
+
+/// Sends lines to journald.
+#[derive(Debug)]
+struct Sender {
     socket: UnixDatagram,
     /// Named in each datagram: a connection would end when journald's socket is made anew.
     journald: PathBuf,
@@ -123,10 +185,48 @@ impl Native {
     fn to(journald: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self {
+        let sender = Sender {
             socket,
             journald: journald.to_owned(),
-        })
+        };
+        let (waiting, notes) = sync_channel(WAITING);
+        let lost = Arc::new(AtomicU64::new(0));
+        let native = Self {
+            waiting,
+            lost: Arc::clone(&lost),
+        };
+        let thread = thread::Builder::new().name("journal".to_owned());
+        thread.spawn(move || sender.send_all(&notes, &lost))?;
+        Ok(native)
+    }
+
+    pub(super) fn rest(&self) -> Rest {
+        Rest(self.waiting.clone())
+    }
+}
+
+impl Sender {
+    fn send_all(&self, notes: &Receiver<Note>, lost: &AtomicU64) {
+        for note in notes {
+            match note {
+                Note::Line(line) => self.send(&line),
+                Note::Flush(done) => done.send(()).unwrap_or_default(),
+            }
+            let count = lost.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                self.send(&Line::lost(count));
+            }
+        }
+    }
+
+    fn send(&self, line: &Line) {
+        let bytes = line.datagram.as_bytes();
+        if self.socket.send_to(bytes, &self.journald).is_err() {
+            // The stream takes it while journald's socket does not.
+            // Where standard error is closed too, the line is lost: that must not end the thread, as `eprintln` would.
+            let (priority, message) = (line.priority, &line.message);
+            writeln!(io::stderr(), "<{priority}>{message}").unwrap_or_default();
+        }
     }
 }
 
@@ -136,15 +236,13 @@ impl<S: Subscriber> Layer<S> for Native {
         let mut said = Said::default();
         event.record(&mut said);
         let priority = priority(*metadata.level());
-        let text = said.datagram(priority, metadata);
-        if self
-            .socket
-            .send_to(text.as_bytes(), &self.journald)
-            .is_err()
-        {
-            // The stream takes it while journald's socket does not.
-            // Where standard error is closed too, the line is lost: that must not end the daemon, as `eprintln` would.
-            writeln!(io::stderr(), "<{priority}>{}", said.message()).unwrap_or_default();
+        let line = Line {
+            priority,
+            datagram: said.datagram(priority, metadata),
+            message: said.message(),
+        };
+        if self.waiting.try_send(Note::Line(line)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -166,10 +264,11 @@ impl Said {
             // A `String` takes everything.
             write!(message, "{blank}{name}={quote}{value}{quote}").unwrap_or_default();
         }
-        message
+        cut(&message, LARGEST).to_owned()
     }
 
-    /// The lines of the protocol: no value has a line break in it.
+    /// The lines of the protocol: no value has a line break in it. A value that does not fit into the datagram any more is only
+    /// in the message.
     fn datagram(&self, priority: u8, event: &Metadata<'_>) -> String {
         let mut lines = format!(
             "MESSAGE={}\nPRIORITY={priority}\nSYSLOG_IDENTIFIER=ober-user\nOBER_TARGET={}\n",
@@ -183,7 +282,10 @@ impl Said {
         let values = values.map(|(name, value)| (*name, value.clone()));
         for (name, value) in parts.chain(values) {
             let name = name.to_ascii_uppercase().replace('.', "_");
-            writeln!(lines, "OBER_{name}={value}").unwrap_or_default();
+            let line = format!("OBER_{name}={value}\n");
+            if lines.len() + line.len() <= DATAGRAM {
+                lines.push_str(&line);
+            }
         }
         lines
     }
@@ -191,13 +293,23 @@ impl Said {
     fn take(&mut self, field: &Field, value: &str) {
         let end = value.char_indices().nth(LONGEST).map(|(at, _)| at);
         let value = tame(value.get(..end.unwrap_or(value.len())).unwrap_or_default());
+        let value = cut(&value, LARGEST);
         match field.name() {
-            "message" => self.words = value.into_owned(),
+            "message" => self.words = value.to_owned(),
             // What the crate `log` knows of its own records.
             name if name.starts_with("log.") => {}
-            name => self.values.push((name, value.into_owned())),
+            name => self.values.push((name, value.to_owned())),
         }
     }
+}
+
+/// The beginning of a text, of at most so many bytes.
+fn cut(text: &str, most: usize) -> &str {
+    let mut end = most.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 impl Visit for Said {
@@ -269,7 +381,7 @@ mod tests {
         let native = Native::to(&path).unwrap();
         let subscriber = tracing_subscriber::registry().with(native);
         tracing::subscriber::with_default(subscriber, log);
-        let mut bytes = vec![0; 64 << 10];
+        let mut bytes = vec![0; DATAGRAM];
         let length = journald.recv(&mut bytes).unwrap();
         let text = String::from_utf8(bytes[..length].to_vec()).unwrap();
         text.lines().map(str::to_owned).collect()
@@ -311,6 +423,46 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_any_size_fits_into_a_datagram_with_its_part() {
+        let long = "\u{10ffff}".repeat(LONGEST);
+        let found = fields(|| {
+            tracing::info!(target: "ober_user::announce", a = long, b = long, c = long, d = long, "{long}");
+        });
+        assert!(found.contains(&"OBER_PART=gate".to_owned()));
+        let bytes: usize = found.iter().map(|it| it.len() + 1).sum();
+        assert!(bytes <= DATAGRAM, "{bytes}");
+    }
+
+    #[test]
+    fn a_journald_that_does_not_read_stops_no_task_and_the_lines_it_missed_are_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("socket");
+        let journald = UnixDatagram::bind(&path).unwrap();
+        journald.set_read_timeout(Some(10 * PATIENCE)).unwrap();
+        let native = Native::to(&path).unwrap();
+        let lost = Arc::clone(&native.lost);
+        let subscriber = tracing_subscriber::registry().with(native);
+        let began = std::time::Instant::now();
+        tracing::subscriber::with_default(subscriber, || {
+            while lost.load(Ordering::Relaxed) == 0 && began.elapsed() < 10 * PATIENCE {
+                tracing::info!("a line");
+            }
+        });
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+        let mut bytes = [0; 4096];
+        let counted = loop {
+            let length = journald.recv(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..length]);
+            if text.contains(" were lost") {
+                break text.into_owned();
+            }
+        };
+        assert!(counted.contains("PRIORITY=4"), "{counted}");
+        journald.set_read_timeout(Some(PATIENCE / 5)).unwrap();
+        while journald.recv(&mut bytes).is_ok() {}
+    }
+
+    #[test]
     fn the_longest_place_decides_the_part_and_what_an_operator_did_is_also_audit() {
         let part = |found: Vec<String>| {
             let lines = found.into_iter();
@@ -328,6 +480,21 @@ mod tests {
         assert_eq!(part(said), ["workers"]);
         let said = fields(|| tracing::info!(target: "ober_user::lists_of_others", "a"));
         assert_eq!(part(said), [""; 0]);
+    }
+
+    /// What the speakers say is about a protocol, and no place but their `target` tells which.
+    #[test]
+    fn what_the_speakers_say_names_its_protocol() {
+        let text = include_str!("../announce/speakers.rs");
+        let said = text.match_indices("tracing::").map(|(at, _)| &text[at..]);
+        let said = said.filter(|it| it.contains('!') && it.find('!') < it.find(';'));
+        for line in said {
+            let arguments = line.split_once('(').unwrap().1.trim_start();
+            let about = line.split(';').next().unwrap();
+            // This one waits for all of them at once.
+            let is_all = about.contains("a neighbour was not informed");
+            assert!(arguments.starts_with("target: ") || is_all, "{about}");
+        }
     }
 
     #[test]

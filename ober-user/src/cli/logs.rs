@@ -75,13 +75,10 @@ impl Logs {
         words.extend(self.since.as_ref().map(|since| format!("--since={since}")));
         let part = (self.service != Part::All).then(|| self.service.name());
         words.extend(part.map(|part| format!("OBER_PART={part}")));
-        // Either of the two: an order may be for all VIPs.
-        let vip = self.vip.map(|vip| [vip.to_string(), "all".to_owned()]);
-        words.extend(
-            vip.into_iter()
-                .flatten()
-                .map(|vip| format!("OBER_VIP={vip}")),
-        );
+        // An order may be for all VIPs. Of two values of one field either is enough.
+        let vips = self.vip.map(|vip| [vip.to_string(), "all".to_owned()]);
+        let vips = vips.into_iter().flatten();
+        words.extend(vips.map(|vip| format!("OBER_VIP={vip}")));
         words
     }
 }

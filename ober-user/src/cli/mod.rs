@@ -65,7 +65,7 @@ use tracing_subscriber::{
 
 use crate::{announce::gate::Order, config as configuration, system::text::OneLine};
 pub use error::Error;
-use journal::{Journal, Native};
+use journal::{Journal, Native, Rest};
 use screen::Screen;
 
 const EXIT: &str = "Exit status: 0 done; 1 failed, or the answer of `acl check`, `test` or `doctor` is no, or `status` finds \
@@ -285,26 +285,32 @@ fn wait_with(
     outcome
 }
 
-/// The daemon's log: into the journal with its fields where systemd runs the daemon, else to standard error.
-fn daemon_logs() {
-    match journal::is_standard_error().then(Native::new).flatten() {
-        Some(native) => tracing_subscriber::registry()
-            .with(native.with_filter(filter("info")))
-            .init(),
-        None => logs("info"),
-    }
+/// The daemon's log: into the journal with its fields where systemd runs the daemon, else to standard error. What it
+/// returns is kept to the end of the process.
+fn daemon_logs() -> Option<Rest> {
+    let Some(native) = journal::is_standard_error().then(Native::new).flatten() else {
+        logs("info");
+        return None;
+    };
+    let rest = native.rest();
+    tracing_subscriber::registry()
+        .with(native.with_filter(filter("info")))
+        .init();
+    Some(rest)
 }
 
 fn filter(otherwise: &str) -> EnvFilter {
     EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(otherwise))
 }
 
-/// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it.
+/// Structured logs on standard error, at the level of `RUST_LOG`, or of `otherwise` without it. A line that cannot be written is
+/// lost: the subscriber would say so on standard error too, and that panics in the task that logs.
 fn logs(otherwise: &str) {
     let filter = filter(otherwise);
     if journal::is_standard_error() {
         let log = tracing_subscriber::fmt().with_env_filter(filter);
         log.with_writer(Journal)
+            .log_internal_errors(false)
             .with_ansi(false)
             .without_time()
             .init();
@@ -313,6 +319,7 @@ fn logs(otherwise: &str) {
     let coloured = screen::coloured(&io::stderr());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .log_internal_errors(false)
         .with_writer(move || OneLine::new(io::stderr(), coloured))
         .with_ansi(coloured)
         .init();

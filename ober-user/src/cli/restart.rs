@@ -9,7 +9,6 @@ use super::{
     instance::{Instance, whereabouts},
     reload,
     screen::{Screen, Tone, note},
-    start,
     unit::{UnitName, require_systemd},
     validate,
 };
@@ -18,17 +17,21 @@ use crate::{
     system::privilege,
 };
 
+const AFTER: &str = "A configuration with a mistake is refused. Exit status: 0 every VIP is announced again, or with --workers and \
+--reload-only all was replaced; 1 systemd could not start the daemon, or a worker failed; 2 wrong usage or bad configuration; 3 \
+with --reload-only: a name did not resolve; 5 a VIP is not announced, and why.";
+
 const INSTEAD: &str =
     "end the daemon with SIGTERM and run `ober-user run` again; the workers serve on meanwhile";
 
 #[derive(Debug, Args)]
-#[command(after_help = start::AFTER)]
+#[command(after_help = AFTER)]
 pub(super) struct Restart {
     /// Replace the workers, one at a time, by new processes of the same configuration; the daemon goes on
-    #[arg(long, conflicts_with = "reload_only")]
+    #[arg(long, conflicts_with_all = ["reload_only", "unit"])]
     workers: bool,
     /// Restart no process: have the daemon put its files in force, as `reload` does
-    #[arg(long)]
+    #[arg(long, conflicts_with = "unit")]
     reload_only: bool,
     /// How long VIPs may take to be announced again; a bare number counts seconds
     #[arg(long, value_name = "TIME", default_value = "60s", value_parser = detach::time,
@@ -54,18 +57,27 @@ impl Restart {
     async fn daemon(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         require_systemd("restart the daemon", INSTEAD)?;
         let service = self.unit.service(path)?;
+        privilege::require(&privilege::MACHINE)?;
         if let Err(refused) = validate::approve(path).await {
-            note(format_args!(
-                "the daemon goes on, nothing was restarted; `systemctl restart {}` does it all the same: the new daemon then \
-                 uses the configuration that was in force last",
-                service.unit
-            ));
+            if refused.is_usage() {
+                note(format_args!(
+                    "the daemon goes on, nothing was restarted; `systemctl restart {}` does it all the same: the new daemon \
+                     then uses the configuration that was in force last",
+                    service.unit
+                ));
+            }
             return Err(refused);
         }
-        privilege::require(&privilege::MACHINE)?;
         let instance = Instance::find(path).await?;
         let at = (&service, &instance);
-        announced::after(&["restart"], at, self.wait, self.json, screen).await
+        announced::after(
+            &[&["restart", "--no-block"]],
+            at,
+            self.wait,
+            self.json,
+            screen,
+        )
+        .await
     }
 
     async fn workers(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {

@@ -19,7 +19,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self, path: &Path) -> Result<Outcome, Error> {
-        daemon_logs();
+        let _rest = daemon_logs();
         privilege::require(&privilege::DAEMON)?;
         let manager = Manager::take();
         crate::daemon::harden();

@@ -93,12 +93,21 @@ pub(super) fn warn(words: impl Display) {
     } else {
         "warning"
     };
-    eprintln!("{word}: {}", spoken(&tame(&words.to_string())));
+    aside(format_args!(
+        "{word}: {}",
+        spoken(&tame(&words.to_string()))
+    ));
 }
 
 /// One line on standard error, for a person who waits without a terminal.
 pub(super) fn note(words: impl Display) {
-    eprintln!("{}", spoken(&tame(&words.to_string())));
+    aside(spoken(&tame(&words.to_string())));
+}
+
+/// Writes a line on standard error. Where that takes nothing (a closed pipe, a full disk) the line is lost: `eprintln` would end
+/// the command there, half done.
+pub fn aside(line: impl Display) {
+    writeln!(io::stderr(), "{line}").unwrap_or_default();
 }
 
 /// Asks the person at the terminal; `default`: what Enter means.
@@ -161,6 +170,11 @@ impl Screen {
     pub fn text(&mut self, line: &str, tone: Tone) -> io::Result<()> {
         let line = self.tint(&tame(&line.replace('\t', "    ")), tone);
         writeln!(self.out, "{line}")
+    }
+
+    /// Writes a whole file, such as a script for a shell, in which the name of this program stays as it is.
+    pub fn whole(&mut self, text: &str) -> io::Result<()> {
+        writeln!(self.out, "{}", tame_lines(text, false))
     }
 
     /// One JSON value on one line.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory as _};
 
-use super::{Error, Ober, Outcome, screen::Screen};
+use super::{Error, Ober, Outcome, screen::Screen, typed::word};
 
 #[derive(Debug, Args)]
 pub(super) struct Completions {
@@ -15,7 +15,7 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self, screen: &mut Screen) -> Result<Outcome, Error> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut Ober::command(), "ober-user", &mut script);
+        clap_complete::generate(self.shell, &mut Ober::command(), word(), &mut script);
         if self.shell == clap_complete::Shell::Bash {
             script = consistent(&script);
         }
@@ -54,12 +54,12 @@ impl Man {
 
 pub(super) fn schema(screen: &mut Screen) -> Result<Outcome, Error> {
     let schema = serde_json::to_string_pretty(&crate::config::schema())?;
-    screen.line(schema)?;
+    screen.whole(&schema)?;
     Ok(Outcome::Done)
 }
 
 fn print(text: &[u8], screen: &mut Screen) -> Result<Outcome, Error> {
     let text = String::from_utf8_lossy(text);
-    screen.line(text.trim_end_matches('\n'))?;
+    screen.whole(text.trim_end_matches('\n'))?;
     Ok(Outcome::Done)
 }

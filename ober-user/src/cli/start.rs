@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{cli::screen::Screen, system::privilege};
 
-pub(super) const AFTER: &str = "A configuration with a mistake is refused. A daemon that runs already is no error. Exit status: 0 \
+const AFTER: &str = "A configuration with a mistake is refused. A daemon that runs already is no error. Exit status: 0 \
 every VIP is announced; 1 systemd could not start the daemon; 2 wrong usage or bad configuration; 5 a VIP is not announced, \
 and why.";
 
@@ -34,10 +34,10 @@ impl Start {
     pub(super) async fn run(self, path: &Path, screen: &mut Screen) -> Result<Outcome, Error> {
         require_systemd("start the daemon", INSTEAD)?;
         let service = self.unit.service(path)?;
-        validate::approve(path).await?;
         privilege::require(&privilege::MACHINE)?;
+        validate::approve(path).await?;
         let instance = Instance::find(path).await?;
-        let words = ["enable", "--now"];
-        announced::after(&words, (&service, &instance), self.wait, self.json, screen).await
+        let orders = [&["enable"][..], &["start", "--no-block"]];
+        announced::after(&orders, (&service, &instance), self.wait, self.json, screen).await
     }
 }

@@ -1,10 +1,10 @@
 //! `stop`: gives the VIPs up, waits for connections, has systemd stop the daemon, and takes workers and programs away.
 
-use std::{net::IpAddr, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
-use tokio::time::sleep;
+use tokio::{select, time::sleep};
 
 use super::{
     Error, Json, Outcome,
@@ -18,7 +18,10 @@ use super::{
 use crate::{
     api::{Reply, Stream},
     config::Config,
-    daemon::{self, Detached, connections},
+    daemon::{
+        self, Detached,
+        connections::{self, Which},
+    },
     haproxy::Left,
     machine::drive,
     protocols::vrrp::configured::Vrrp,
@@ -37,6 +40,8 @@ const INSTEAD: &str = "end the daemon with SIGTERM, then `ober-user detach`";
 const PACE: Duration = Duration::from_millis(500);
 /// For so long there must be no connection: neighbours need a moment to follow, and clients come meanwhile.
 const QUIET: Duration = Duration::from_secs(2);
+/// How long systemd may need to start another daemon in place of one that ended.
+const AGAIN: Duration = Duration::from_secs(10);
 /// How long the end of a process may take after systemd has called it stopped.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -63,9 +68,8 @@ struct Stopped {
     given_up: bool,
     /// Connections that were there when the time was over, and are cut; `null`: the kernel did not say.
     left: Option<usize>,
-    workers: usize,
-    /// Addresses that were taken off this node.
-    vips: Vec<IpAddr>,
+    #[serde(flatten)]
+    detached: Detached,
 }
 
 impl Stop {
@@ -80,32 +84,32 @@ impl Stop {
         } else {
             self.drain
         };
-        let mut countdown = Countdown::begin(drive::now() + drain);
+        same_daemon(&service, &instance).await?;
         let mut leaving = None;
         if !drain.is_zero() && attracts(config) {
             leaving = give_up(&instance, config, drain).await;
         }
-        if leaving.is_some() {
-            until_quiet(config, &mut countdown).await;
+        let mut countdown = Countdown::begin(drive::now() + drain);
+        if let Some(line) = leaving.take() {
+            leaving = until_quiet(&instance, config, line, &mut countdown).await;
         }
-        let before = connections::count(config).await;
+        let before = connections::count(config, Which::All).await;
         stop(&service, &instance, &countdown).await?;
         let given_up = leaving.take().is_some();
-        let detached = take_away(config, &mut countdown).await;
+        if !given_up {
+            // The workers served on until now: a daemon that hangs takes systemd long.
+            countdown.until(drive::now() + drain);
+        }
+        let (detached, found) = take_away(config, &mut countdown).await;
         let is_over = countdown.left().is_zero();
-        let last = countdown.end();
-        let Detached { vips, workers } = detached?;
-        let left = match (given_up || drain.is_zero(), is_over) {
-            (true, _) => before,
-            (false, true) => last,
-            (false, false) => Some(0),
-        };
+        countdown.end();
+        let detached = detached?;
+        let left = cut(is_over, found, before);
         let stopped = Stopped {
             unit: service.unit,
             given_up,
             left,
-            workers,
-            vips,
+            detached,
         };
         if self.json.json {
             screen.json(&stopped)?;
@@ -118,14 +122,8 @@ impl Stop {
 
 impl Stopped {
     fn show(&self, instance: &str, screen: &mut Screen) -> Result<(), Error> {
-        screen.line(format_args!(
-            "instance {instance}: {} stopped, {} dismissed, programs and pins removed",
-            self.unit,
-            many(self.workers, "worker")
-        ))?;
-        for vip in &self.vips {
-            screen.line(format_args!("VIP {vip} removed"))?;
-        }
+        let what = format!("{} stopped", self.unit);
+        detach::show(instance, &what, &self.detached, screen)?;
         let words = match self.left {
             Some(0) => return Ok(()),
             Some(left) => format!(
@@ -136,6 +134,40 @@ impl Stopped {
         };
         let words = screen.paint(words, Tone::Bad);
         Ok(screen.line(words)?)
+    }
+}
+
+/// How many connections were cut: none if the workers ended in time, else as many as were `found` while they finished; where
+/// they had no time for that, as many as there were `before`.
+fn cut(is_over: bool, found: Option<usize>, before: Option<usize>) -> Option<usize> {
+    if is_over { found.or(before) } else { Some(0) }
+}
+
+/// Refuses to stop a unit that does not run the daemon that answers: the VIPs of another one would be given up. The kernel names
+/// the process, so a daemon that hangs is known too. One that ends may have its socket for a moment more than its unit.
+async fn same_daemon(service: &Service, instance: &Instance) -> Result<(), Error> {
+    let end = drive::now() + FAREWELL;
+    loop {
+        let line = instance.connect().await.ok().flatten();
+        let Some(pid) = line.and_then(|mut line| line.pid()) else {
+            return Ok(());
+        };
+        let main = service.main_pid().await?;
+        if main == Some(pid) {
+            return Ok(());
+        }
+        if drive::now() >= end {
+            let runs = main.map_or_else(|| "no process".to_owned(), |pid| format!("process {pid}"));
+            let (instance, unit) = (instance.name().to_owned(), service.unit.clone());
+            return Err(unit::Error::Other {
+                instance,
+                pid,
+                unit,
+                runs,
+            }
+            .into());
+        }
+        sleep(PACE).await;
     }
 }
 
@@ -182,11 +214,45 @@ async fn ask(instance: &Instance, drain: Duration) -> Result<Line, String> {
     }
 }
 
-/// Waits until no client is connected, or the time is over.
-async fn until_quiet(config: &Config, countdown: &mut Countdown) {
+/// Waits until no client is connected, or the time is over. A daemon that ends meanwhile forgets the order, so the one that
+/// systemd starts in its place is asked again. `None`: no VIP is given up at the end.
+async fn until_quiet(
+    instance: &Instance,
+    config: &Config,
+    mut line: Line,
+    countdown: &mut Countdown,
+) -> Option<Line> {
+    loop {
+        let why = select! {
+            () = quiet(config, countdown) => return Some(line),
+            why = line.ended() => why,
+        };
+        countdown.warn(format_args!(
+            "the daemon does not give the VIPs up any more: {why}; asking again"
+        ));
+        line = again(instance, countdown).await?;
+    }
+}
+
+/// Asks until a daemon answers, for no longer than systemd needs to start another.
+async fn again(instance: &Instance, countdown: &Countdown) -> Option<Line> {
+    let end = drive::now() + AGAIN.min(countdown.left());
+    loop {
+        match ask(instance, countdown.left()).await {
+            Ok(line) => return Some(line),
+            Err(why) if drive::now() >= end => {
+                countdown.warn(format_args!("the VIPs are not given up: {why}"));
+                return None;
+            }
+            Err(_) => sleep(PACE).await,
+        }
+    }
+}
+
+async fn quiet(config: &Config, countdown: &mut Countdown) {
     let mut quiet_since = None;
     loop {
-        let count = connections::count(config).await;
+        let count = connections::count(config, Which::Waited).await;
         let now = drive::now();
         countdown.show(count);
         let since = (count == Some(0)).then(|| quiet_since.unwrap_or(now));
@@ -213,7 +279,7 @@ async fn stop(service: &Service, instance: &Instance, countdown: &Countdown) -> 
         Ok(()) => Ok(()),
         Err(error) if is_there => Err(error.into()),
         Err(error) => {
-            warn(format_args!("{error}; no daemon answers, going on"));
+            countdown.warn(format_args!("{error}; no daemon answers, going on"));
             Ok(())
         }
     }
@@ -231,12 +297,20 @@ async fn answers(instance: &Instance) -> bool {
     false
 }
 
-/// Dismisses the workers, which may finish for what is left of the time, and takes programs, pins and VIPs away.
-async fn take_away(config: &Config, countdown: &mut Countdown) -> Result<Detached, Error> {
+/// Dismisses the workers, which may finish for what is left of the time, and takes programs, pins and VIPs away. The
+/// number is that of their last connections, as far as it is known.
+async fn take_away(
+    config: &Config,
+    countdown: &mut Countdown,
+) -> (Result<Detached, Error>, Option<usize>) {
+    let mut found = None;
     let left = countdown.left();
-    let tell = |left: Left| countdown.show(left.connections);
+    let tell = |left: Left| {
+        found = left.connections;
+        countdown.show(found);
+    };
     let detached = daemon::detach(config, left, tell).await;
-    detached.map_err(Error::Daemon)
+    (detached.map_err(Error::Daemon), found)
 }
 
 #[cfg(test)]
@@ -245,14 +319,25 @@ mod tests {
     use crate::cli::screen::tests::Paper;
 
     #[test]
+    fn no_connection_is_cut_before_the_time_is_over_and_a_count_that_failed_does_not_hide_one_before()
+     {
+        assert_eq!(cut(false, Some(1), Some(1)), Some(0), "they ended in time");
+        assert_eq!(cut(true, Some(2), Some(7)), Some(2), "five ended meanwhile");
+        assert_eq!(cut(true, None, Some(7)), Some(7), "the workers had no time");
+        assert_eq!(cut(true, None, None), None);
+    }
+
+    #[test]
     fn connections_that_were_cut_are_said() {
         let said = |left| {
             let stopped = Stopped {
                 unit: "ober.service".to_owned(),
                 given_up: true,
                 left,
-                workers: 1,
-                vips: vec![[192, 0, 2, 10].into()],
+                detached: Detached {
+                    workers: 1,
+                    vips: vec![[192, 0, 2, 10].into()],
+                },
             };
             let paper = Paper::default();
             let mut screen = Screen::plain(paper.clone());

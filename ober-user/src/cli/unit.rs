@@ -20,7 +20,7 @@ pub enum Error {
         attempt: &'static str,
         instead: &'static str,
     },
-    #[error("{command}: {why}; see `ober-user logs` and `systemctl status {unit}`")]
+    #[error("{command}: {why}; see `journalctl -u {unit}` and `systemctl status {unit}`")]
     Refused {
         command: String,
         why: String,
@@ -31,6 +31,16 @@ pub enum Error {
          that, then `ober-user detach`"
     )]
     Another { instance: String, unit: String },
+    #[error(
+        "stop instance {instance}: its daemon is process {pid}, and {unit} runs {runs}: something else runs it, and nothing was \
+         changed; name its unit with --unit (`systemctl status {pid}` shows it), or end it with SIGTERM, then `ober-user detach`"
+    )]
+    Other {
+        instance: String,
+        pid: i32,
+        unit: String,
+        runs: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -102,8 +112,19 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Has `systemctl` do something with the unit, and waits until it is done. When the future is dropped, systemd goes on.
+    /// The process that systemd knows as the unit's; `None`: the unit does not run.
+    pub(super) async fn main_pid(&self) -> Result<Option<i32>, Error> {
+        let shown = self.said(&["show", "-P", "MainPID"]).await?;
+        Ok(shown.trim().parse().ok().filter(|pid| *pid > 0))
+    }
+
+    /// Has `systemctl` do something with the unit, and waits until it is done. When the future is dropped, `systemctl` is killed;
+    /// what it has asked systemd to do goes on.
     pub(super) async fn order(&self, words: &[&str]) -> Result<(), Error> {
+        self.said(words).await.map(drop)
+    }
+
+    async fn said(&self, words: &[&str]) -> Result<String, Error> {
         let refused = |why| Error::Refused {
             command: format!("systemctl {} {}", words.join(" "), self.unit),
             why,
@@ -114,7 +135,7 @@ impl Service {
         let done = systemctl.arguments(words).output(MOST).await;
         let ended = done.map_err(|error| refused(error.to_string()))?;
         if ended.exit.success() {
-            return Ok(());
+            return Ok(String::from_utf8_lossy(&ended.out).into_owned());
         }
         let errors = String::from_utf8_lossy(&ended.errors);
         let errors = errors.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -6,17 +6,30 @@ use tokio::task::spawn_blocking;
 
 use crate::{config::Config, protocols::vrrp::configured::Vrrp, system::netlink::connections};
 
-/// How many there are; `None`: the kernel does not say. Those to VIPs that VRRP moves do not count: they cannot outlive a stop,
-/// since the VIP leaves this node at its beginning.
-pub async fn count(config: &Config) -> Option<usize> {
-    let shared: BTreeSet<IpAddr> = config.vrrp.iter().flat_map(Vrrp::vips).collect();
-    let listeners = config.vip_listeners();
-    let places = listeners.map(|it| (it.listener.port.get(), it.vip));
-    let places: BTreeSet<(u16, IpAddr)> = places.filter(|(_, vip)| !shared.contains(vip)).collect();
+/// The connections that count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    All,
+    /// Those that a stop waits for. One to a VIP that VRRP moves cannot outlive a stop, since the VIP leaves this node at its
+    /// beginning.
+    Waited,
+}
+
+/// How many there are; `None`: the kernel does not say.
+pub async fn count(config: &Config, which: Which) -> Option<usize> {
+    let places = places(config, which);
     spawn_blocking(move || counted(&places))
         .await
         .ok()
         .flatten()
+}
+
+fn places(config: &Config, which: Which) -> BTreeSet<(u16, IpAddr)> {
+    let shared: BTreeSet<IpAddr> = config.vrrp.iter().flat_map(Vrrp::vips).collect();
+    let listeners = config.vip_listeners();
+    let places = listeners.map(|it| (it.listener.port.get(), it.vip));
+    let counts = |vip: &IpAddr| which == Which::All || !shared.contains(vip);
+    places.filter(|(_, vip)| counts(vip)).collect()
 }
 
 fn counted(places: &BTreeSet<(u16, IpAddr)>) -> Option<usize> {

@@ -147,7 +147,7 @@ async fn leave(
         seconds = within.as_secs(),
         "every VIP is given up before a stop"
     );
-    let leaving = daemon.announcer.leave(within).await;
+    let number = daemon.announcer.leave(within).await;
     let gates = daemon.announcer.gates().iter().map(Into::into).collect();
     let stayed = match say(write, &Ok(Reply::Gate(gates))).await {
         // Whatever it says: only its end counts.
@@ -156,7 +156,7 @@ async fn leave(
             .map(drop),
         Err(error) => Err(error),
     };
-    daemon.announcer.stay(leaving).await;
+    daemon.announcer.stay(number).await;
     tracing::info!(
         by,
         "the stop was given up; VIPs that are served are announced again"

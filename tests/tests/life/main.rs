@@ -68,19 +68,23 @@ running() {{
 start() {{
     running && return
     rm -f {directory}/daemon.log
-    RUST_LOG=info setsid {ober} run --config {config} >{directory}/daemon.log 2>&1 &
+    log=$(cat {directory}/log-to 2>/dev/null || echo {directory}/daemon.log)
+    RUST_LOG=info setsid {ober} run --config {config} >$log 2>&1 &
     echo $! >{directory}/pid
-    while running && ! [ -s {directory}/daemon.log ]; do sleep 0.05; done
+    [ -f $log ] || sleep 1
+    while running && [ -f $log ] && ! [ -s $log ]; do sleep 0.05; done
 }}
 stop() {{
     running || return 0
-    kill $pid
+    kill $(cat {directory}/end-with 2>/dev/null) $pid
     while running; do sleep 0.05; done
 }}
 case "$1" in
-enable) start ;;
+enable) ;;
+start) start ;;
 restart) stop; start ;;
 stop) stop ;;
+show) running && echo $pid || echo 0 ;;
 *) exit 1 ;;
 esac
 "#
@@ -148,10 +152,11 @@ impl Node {
         self.host().spawn(&mut command).expect("start it")
     }
 
-    /// What `systemctl` was asked to do so far.
+    /// What `systemctl` was ordered to do so far.
     fn calls(&self) -> Vec<String> {
         let calls = fs::read_to_string(self.at("calls")).unwrap_or_default();
-        calls.lines().map(str::to_owned).collect()
+        let orders = calls.lines().filter(|it| !it.starts_with("show "));
+        orders.map(str::to_owned).collect()
     }
 
     fn pid(&self) -> Option<u32> {

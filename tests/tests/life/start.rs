@@ -6,7 +6,7 @@ use nix::{
 };
 use ober_tests::lab::VIP4;
 
-use crate::{Node, PATIENCE, UNIT};
+use crate::{Node, PATIENCE, Ran, UNIT};
 
 #[test]
 fn start_refuses_a_broken_file_waits_for_the_vips_and_says_why_one_is_not_announced() {
@@ -26,7 +26,8 @@ fn start_refuses_a_broken_file_waits_for_the_vips_and_says_why_one_is_not_announ
     node.stage
         .until_paths(&[0], std::time::Duration::from_secs(2))
         .expect("the route");
-    assert_eq!(node.calls(), [format!("enable --now {UNIT}")]);
+    let orders = ["enable", "start --no-block", "start"];
+    assert_eq!(node.calls(), orders.map(|it| format!("{it} {UNIT}")));
     let pid = node.pid();
 
     let again = node.ober(&["start", "--json"]);
@@ -44,6 +45,13 @@ fn start_refuses_a_broken_file_waits_for_the_vips_and_says_why_one_is_not_announ
     assert_eq!(late.code, 5, "{late:?}");
     assert!(late.out.contains("1 of 2 VIPs announced"), "{late:?}");
     assert!(late.out.contains("ober-user disable"), "{late:?}");
+    // A closed pipe does not turn it into a success.
+    let mut command = node.command(&["start"]).expect("the command");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    command.stdout(writer);
+    let late = node.host().try_output(&mut command).expect("run it");
+    assert_eq!(late.status.code(), Some(5), "{late:?}");
     node.stage.cli(0, &["enable"]).expect("enable");
 
     // The daemon hangs: the time is over.
@@ -68,17 +76,21 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
     assert_eq!(refused.code, 2, "{refused:?}");
     let way = format!("`systemctl restart {UNIT}` does it all the same");
     assert!(refused.err.contains(&way), "{refused:?}");
-    assert_eq!(node.calls().len(), 1, "systemd was not asked");
+    assert_eq!(node.calls().len(), 3, "systemd was not asked");
     assert_eq!(node.pid(), pid);
     node.stage
         .until_paths(&[0], PATIENCE)
         .expect("the route stays");
 
     node.write(&node.whole.replace("= 2000", "= 1999"));
-    let reloaded = node.ober(&["restart", "--reload-only", "--json"]);
+    let own = |words: &[&str]| -> Ran {
+        let ran = node.stage.ober[0].try_cli(node.host(), words);
+        ran.expect("run it").into()
+    };
+    let reloaded = own(&["restart", "--reload-only", "--json"]);
     assert_eq!(reloaded.code, 0, "{reloaded:?}");
     assert!(reloaded.json()["replaced"].is_array(), "{reloaded:?}");
-    assert_eq!((node.pid(), node.calls().len()), (pid, 1));
+    assert_eq!((node.pid(), node.calls().len()), (pid, 3));
 
     let workers = node.stage.ober[0].workers(node.host()).expect("workers");
     let restarted = node.ober(&["restart"]);
@@ -90,9 +102,27 @@ fn restart_refuses_a_broken_file_and_puts_another_daemon_in_place_which_announce
     assert_ne!(node.pid(), pid);
     let after = node.stage.ober[0].workers(node.host()).expect("workers");
     assert_eq!(workers, after, "transfers go on");
-    assert_eq!(node.calls()[1..], [format!("restart {UNIT}")]);
-    let both = node.ober(&["restart", "--reload-only", "--workers"]);
+    let orders = ["restart --no-block", "start"];
+    assert_eq!(node.calls()[3..], orders.map(|it| format!("{it} {UNIT}")));
+    let both = own(&["restart", "--reload-only", "--workers"]);
     assert_eq!(both.code, 2, "{both:?}");
+    let ignored = node.ober(&["restart", "--reload-only"]);
+    assert_eq!(ignored.code, 2, "it asks no unit: {ignored:?}");
+}
+
+#[test]
+fn a_daemon_whose_log_nobody_takes_announces_and_a_command_whose_words_nobody_takes_keeps_its_status()
+ {
+    let node = Node::new("full");
+    std::fs::write(node.at("log-to"), "/dev/full").expect("choose the log");
+    let started = node.ober(&["start", "--wait", "20s"]);
+    assert_eq!(started.code, 0, "{started:?}");
+    node.write(&node.whole.replace("sample = 1", "sampel = 1"));
+    let mut command = node.command(&["restart"]).expect("the command");
+    let full = std::fs::File::create("/dev/full").expect("open /dev/full");
+    command.stderr(full);
+    let refused = node.host().try_output(&mut command).expect("run it");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
 }
 
 #[test]

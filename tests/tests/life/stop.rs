@@ -7,11 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use ober_programs::Command;
 use ober_tests::{
     lab::{VIP4, until},
     nodes::one::OPEN,
 };
-use ober_user::{announce::gate::Standing, api::status::gate::Gate};
+use ober_user::{
+    announce::gate::{Standing, State},
+    api::status::gate::Gate,
+};
 
 use crate::{Node, PATIENCE, UNIT};
 
@@ -90,7 +98,7 @@ fn stop_gives_the_vips_up_and_waits_for_connections_and_one_that_is_ended_before
     );
     std::thread::sleep(Duration::from_secs(3));
     assert!(stop.ended().expect("look").is_none(), "{}", stop.log());
-    assert_eq!(node.calls().len(), 1, "systemd was not asked to stop it");
+    assert_eq!(node.calls().len(), 3, "systemd was not asked to stop it");
     stop.kill().expect("end it");
     until("the VIP is announced again", PATIENCE, || {
         node.stands(Standing::Announced)
@@ -122,7 +130,7 @@ fn stop_gives_the_vips_up_and_waits_for_connections_and_one_that_is_ended_before
         "{log}"
     );
     assert!(!log.contains("time was over"), "{log}");
-    assert_eq!(node.calls()[1..], [format!("stop {UNIT}")]);
+    assert_eq!(node.calls()[3..], [format!("stop {UNIT}")]);
     nothing_is_left(&node, &before);
 
     // It kept no order either: the next daemon announces.
@@ -187,13 +195,65 @@ fn a_dead_daemon_is_no_reason_to_leave_workers_and_programs() {
     let why = "the VIPs are not given up before the stop";
     assert!(stopped.err.contains(why), "{stopped:?}");
     assert!(stopped.out.contains("2 workers dismissed"), "{stopped:?}");
-    assert_eq!(node.calls()[1..], [format!("stop {UNIT}")]);
+    assert_eq!(node.calls()[3..], [format!("stop {UNIT}")]);
     nothing_is_left(&node, &before);
     let again = node.ober(&["stop"]);
     assert!(
         again.code == 0 && again.out.contains("0 workers dismissed"),
         "{again:?}"
     );
+}
+
+fn signal(node: &Node, signal: Signal) {
+    let pid = i32::try_from(node.pid().expect("a daemon")).expect("its number");
+    kill(Pid::from_raw(pid), signal).expect("the signal");
+}
+
+#[test]
+fn a_daemon_that_hangs_and_is_killed_leaves_its_workers_their_time_and_what_is_cut_is_counted() {
+    let node = started("stop-hangs");
+    let before = workers(&node);
+    let _client = upload(&node);
+    std::fs::write(node.at("end-with"), "-KILL").expect("choose the signal");
+    signal(&node, Signal::SIGSTOP);
+    let stopped = node.ober(&["stop", "--drain", "3", "--json"]);
+    assert_eq!(stopped.code, 0, "{stopped:?}");
+    let why = "the VIPs are not given up before the stop";
+    assert!(stopped.err.contains(why), "{stopped:?}");
+    let said = stopped.json();
+    assert_eq!(said["given_up"], false, "{said}");
+    assert_eq!(said["left"], 1, "{said}");
+    nothing_is_left(&node, &before);
+}
+
+#[test]
+fn a_daemon_that_starts_anew_during_a_stop_is_asked_again() {
+    let node = started("stop-anew");
+    let client = upload(&node);
+    let mut stop = node.spawn(&["stop", "--drain", "2m"]);
+    until("the VIP is given up", PATIENCE, || {
+        node.stands(Standing::GracefulShutdown)
+    })
+    .expect("given up");
+    signal(&node, Signal::SIGKILL);
+    until("the stop notices it", PATIENCE, || {
+        Ok(stop.log().contains("asking again").then_some(()))
+    })
+    .expect("a warning");
+    let mut systemctl = Command::own(node.at("bin/systemctl"));
+    systemctl.args(["start", UNIT]);
+    let started = node.host().try_output(&mut systemctl).expect("run it");
+    assert!(started.status.success(), "{started:?}");
+    until("the new daemon is asked", PATIENCE, || {
+        let gate = node.gate()?;
+        Ok((gate.state == State::Draining).then_some(()))
+    })
+    .expect("asked");
+    assert!(stop.ended().expect("look").is_none(), "{}", stop.log());
+    drop(client);
+    let end = stop.wait(PATIENCE).expect("its end");
+    assert!(end.success(), "{}", stop.log());
+    assert!(!stop.log().contains("time was over"), "{}", stop.log());
 }
 
 #[test]
@@ -206,12 +266,12 @@ fn a_daemon_that_another_manager_runs_is_left_alone_and_named() {
         refused.err.contains("something else runs it"),
         "{refused:?}"
     );
+    assert!(refused.err.contains("runs no process"), "{refused:?}");
+    assert!(!refused.err.contains("neighbours are asked"), "{refused:?}");
+    assert!(node.calls().is_empty(), "systemd was not asked to stop it");
     assert!(node.pins().exists());
-    until("the VIP is announced again", PATIENCE, || {
-        node.stands(Standing::Announced)
-    })
-    .expect("announced");
-    let Gate { reason, .. } = node.gate().expect("the gate");
-    assert!(reason.contains("answer"), "{reason}");
+    let Gate { history, .. } = node.gate().expect("the gate");
+    let drained = history.iter().any(|it| it.to == State::Draining);
+    assert!(!drained, "the VIP was given up: {history:?}");
     node.stage.ober[0].stop().expect("stop");
 }

@@ -13,25 +13,47 @@ impl Orders {
 
 impl Gate {
     /// `within`: when the daemon is stopped at the latest; the VIP keeps `GRACEFUL_SHUTDOWN` for so long, since clients that no
-    /// other node takes still come by its route. A VIP that leaves for another reason goes when it would have gone. `None`: the
-    /// stop does not come, and a VIP that is not up gets back the standing that it had.
+    /// other node takes still come by its route. A VIP that is leaving by order goes when it would have gone. `None`: the stop
+    /// does not come, and the VIP stands as if nothing had been said of one.
     pub(super) fn leave(&mut self, now: Instant, within: Option<Duration>) {
         self.orders.leaving = within.is_some();
-        let Some(within) = within else {
-            if let Some(low) = self.low_before.take() {
-                (self.low, self.low_until) = low;
-            }
+        match within {
+            Some(within) => self.go(now, within),
+            None => self.stay(now),
+        }
+    }
+
+    fn go(&mut self, now: Instant, within: Duration) {
+        let attracts = matches!(
+            self.advertised,
+            Standing::Announced | Standing::Depreferenced
+        );
+        // Another stop, or one fewer: the time is that of the longest.
+        let goes = self.spared.is_some() && self.low == Standing::GracefulShutdown;
+        if attracts {
+            self.spared.get_or_insert((self.low, self.low_until));
+        }
+        if attracts || goes {
+            self.low = Standing::GracefulShutdown;
+            self.low_until = Some(now + within);
+        }
+    }
+
+    fn stay(&mut self, now: Instant) {
+        let Some(spared) = self.spared.take() else {
             return;
         };
-        let given_up = match self.advertised {
-            Standing::Announced | Standing::Depreferenced => true,
-            // By an earlier stop, which came to be longer or shorter.
-            Standing::GracefulShutdown => self.low_before.is_some(),
-            Standing::Withdrawn => false,
-        };
-        if given_up {
-            self.low_before.get_or_insert((self.low, self.low_until));
-            (self.low, self.low_until) = (Standing::GracefulShutdown, Some(now + within));
+        if !self.orders.draining {
+            (self.low, self.low_until) = spared;
+        } else if self.low == Standing::GracefulShutdown {
+            self.take_leave(now);
+        }
+    }
+
+    /// What it stands at once no stop is to come.
+    pub(super) fn spare(&mut self, low: (Standing, Option<Instant>)) {
+        if let Some(spared) = &mut self.spared {
+            *spared = low;
         }
     }
 }

@@ -48,7 +48,7 @@ pub use orders::Error;
 pub use plan::Plan;
 pub use round::{Live, ProbeResult, Tally, Trouble};
 pub use state::{Order, Reason, State, Transition};
-pub use world::{Handle, Leaving, News, View, start};
+pub use world::{Handle, News, View, start};
 
 use damping::Damping;
 use round::Verdict;
@@ -157,8 +157,8 @@ pub struct Gate {
     /// The standing while the gate is not up, and until when.
     low: Standing,
     low_until: Option<Instant>,
-    /// Both, as they were before the VIP was given up for a stop that may not come.
-    low_before: Option<(Standing, Option<Instant>)>,
+    /// Both as they are again when a stop that the VIP is given up for does not come; `None`: no stop has changed them.
+    spared: Option<(Standing, Option<Instant>)>,
     advertised: Standing,
     tally: Tally,
     unasked: Option<String>,
@@ -191,7 +191,7 @@ impl Gate {
             damping: Damping::default(),
             low: Standing::Withdrawn,
             low_until: None,
-            low_before: None,
+            spared: None,
             advertised: Standing::Withdrawn,
             tally: Tally::default(),
             unasked: None,
@@ -313,27 +313,24 @@ impl Gate {
 
     /// The VIP was up and is not served well any more.
     fn sink(&mut self, now: Instant) {
-        match self.settings.down {
-            Down::Withdraw => self.withdraw_for_good(),
-            Down::Depreference if self.low_before.is_some() => {
-                self.low_before = Some((Standing::Depreferenced, None));
-            }
-            // A VIP that drains is leaving already.
-            Down::Depreference | Down::GracefulShutdown if self.orders.is_leaving() => {}
-            Down::Depreference => (self.low, self.low_until) = (Standing::Depreferenced, None),
-            Down::GracefulShutdown => self.take_leave(now),
+        let low = match self.settings.down {
+            Down::Withdraw => (Standing::Withdrawn, None),
+            Down::Depreference => (Standing::Depreferenced, None),
+            Down::GracefulShutdown => (
+                Standing::GracefulShutdown,
+                Some(now + self.settings.graceful_time),
+            ),
+        };
+        self.spare(low);
+        // A VIP that drains is leaving already.
+        if self.settings.down == Down::Withdraw || !self.orders.is_leaving() {
+            (self.low, self.low_until) = low;
         }
     }
 
     fn take_leave(&mut self, now: Instant) {
         self.low = Standing::GracefulShutdown;
         self.low_until = Some(now + self.settings.graceful_time);
-    }
-
-    /// Also where a stop does not come.
-    fn withdraw_for_good(&mut self) {
-        self.withdraw();
-        self.low_before = None;
     }
 
     fn withdraw(&mut self) {
@@ -343,7 +340,8 @@ impl Gate {
     /// A hard fact may have changed. `was_hard`: one was bad before this step.
     fn look(&mut self, now: Instant, was_hard: bool) {
         if let Some(reason) = self.hard() {
-            self.withdraw_for_good();
+            self.withdraw();
+            self.spare((Standing::Withdrawn, None));
             self.cause = reason;
             (self.tally, self.unasked) = (Tally::default(), None);
             self.rounds.out = None;
@@ -395,8 +393,9 @@ impl Gate {
     /// Ends every step: returns the new standing, if it changed, and the round to ask for.
     fn conclude(&mut self, now: Instant) -> Vec<Action> {
         if self.closed() {
-            self.withdraw_for_good();
-        } else if self.low_until.is_some_and(|until| until <= now) {
+            self.spare((Standing::Withdrawn, None));
+        }
+        if self.closed() || self.low_until.is_some_and(|until| until <= now) {
             self.withdraw();
         }
         let standing = match shown(self.health, self.closed(), self.orders.is_leaving()) {

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Read as _};
 
 use crate::{
     api::{Edit, How, Target},
-    cli::Error,
+    cli::{Error, screen::note},
     names::hostlist::{anchor, stdin_text},
 };
 
@@ -23,7 +23,7 @@ impl Stdin {
         }
         self.taken = true;
         if io::stdin().is_terminal() {
-            eprintln!("reading names from standard input, one a line, up to end of file (Ctrl-D)");
+            note("reading names from standard input, one a line, up to end of file (Ctrl-D)");
         }
         let mut bytes = Vec::new();
         io::stdin().read_to_end(&mut bytes).map_err(Error::Stdin)?;

@@ -4,15 +4,14 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn serve(bench: &mut Bench, time: Duration) {
-    let end = bench.now + time;
-    while bench.now < end {
-        bench.rounds(1, true);
-    }
-}
-
 #[test]
 fn before_a_stop_a_vip_is_given_up_for_as_long_as_the_stop_may_take_and_no_order_is_undone() {
+    fn serve(bench: &mut Bench, time: Duration) {
+        let end = bench.now + time;
+        while bench.now < end {
+            bench.rounds(1, true);
+        }
+    }
     let mut bench = Bench::up(settings());
     bench.on(Event::Leave(Some(SECOND * 60)));
     let shown = (bench.gate.state(), bench.gate.reason());
@@ -41,55 +40,40 @@ fn before_a_stop_a_vip_is_given_up_for_as_long_as_the_stop_may_take_and_no_order
     assert_eq!(standing, Standing::Withdrawn, "the order has its own time");
 }
 
-fn depreferenced(settings: Settings) -> Bench {
-    let mut bench = Bench::up(Settings {
-        down: Down::Depreference,
-        ..settings
-    });
-    bench.rounds(10, false);
-    bench
-}
-
 #[test]
-fn a_vip_that_is_down_gets_its_standing_back_when_the_stop_does_not_come() {
-    let mut bench = depreferenced(settings());
-    assert_eq!(bench.gate.standing(), Standing::Depreferenced);
-    bench.on(Event::Leave(Some(SECOND * 2)));
-    assert_eq!(bench.gate.standing(), Standing::GracefulShutdown);
-    // Also after the time that the stop was to take.
-    for rounds in [1, 200] {
-        bench.rounds(rounds, false);
-        bench.on(Event::Leave(None));
-        assert_eq!(bench.gate.standing(), Standing::Depreferenced, "{rounds}");
-        bench.rounds(200, false);
-        assert_eq!(bench.gate.standing(), Standing::Depreferenced, "{rounds}");
-        bench.on(Event::Leave(Some(SECOND * 2)));
-    }
-    // One that goes down meanwhile is as if there had been no stop; a hard fact withdraws it for good.
+fn a_vip_that_was_down_and_depreferenced_is_so_again_when_the_stop_does_not_come() {
     let mut bench = Bench::up(Settings {
         down: Down::Depreference,
         ..settings()
     });
+    while bench.gate.state() != State::Down {
+        bench.rounds(1, false);
+    }
+    assert_eq!(bench.gate.standing(), Standing::Depreferenced);
     bench.on(Event::Leave(Some(SECOND * 60)));
-    bench.rounds(10, false);
     assert_eq!(bench.gate.standing(), Standing::GracefulShutdown);
     bench.on(Event::Leave(None));
     assert_eq!(bench.gate.standing(), Standing::Depreferenced);
-    bench.on(Event::Leave(Some(SECOND * 60)));
-    bench.order(Order::Disable);
-    bench.on(Event::Leave(None));
-    bench.order(Order::Enable);
-    assert_eq!(bench.gate.standing(), Standing::Withdrawn);
+    let end = bench.now + SECOND * 61;
+    while bench.now < end {
+        bench.rounds(1, false);
+    }
+    assert_eq!(bench.gate.standing(), Standing::Depreferenced);
 }
 
 #[test]
-fn a_stop_that_comes_to_be_longer_keeps_the_route_for_as_long() {
-    let mut bench = Bench::up(settings());
-    bench.on(Event::Leave(Some(SECOND * 10)));
-    bench.on(Event::Leave(Some(SECOND * 300)));
-    serve(&mut bench, SECOND * 200);
-    assert_eq!(bench.gate.standing(), Standing::GracefulShutdown);
-    bench.on(Event::Leave(Some(SECOND * 5)));
-    serve(&mut bench, SECOND * 6);
-    assert_eq!(bench.gate.standing(), Standing::Withdrawn);
+fn the_time_of_a_vip_that_is_given_up_follows_the_stops_that_are_left() {
+    for (first, then, at, standing) in [
+        (10, 300, 60, Standing::GracefulShutdown),
+        (300, 10, 20, Standing::Withdrawn),
+    ] {
+        let mut bench = Bench::up(settings());
+        bench.on(Event::Leave(Some(SECOND * first)));
+        bench.on(Event::Leave(Some(SECOND * then)));
+        let end = bench.now + SECOND * at;
+        while bench.now < end {
+            bench.rounds(1, true);
+        }
+        assert_eq!(bench.gate.standing(), standing, "{first} s, then {then} s");
+    }
 }

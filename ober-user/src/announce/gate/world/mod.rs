@@ -3,8 +3,6 @@
 
 mod ordered;
 
-pub use ordered::Leaving;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -19,6 +17,7 @@ use tokio::{
     task::JoinHandle,
 };
 
+use self::ordered::Stops;
 use super::{
     Action, Error, Event, Fact, Gate, Plan, Standing, State,
     ask::{Ask, Flights},
@@ -173,8 +172,7 @@ impl fmt::Debug for Handle {
 struct Gates {
     stand: Arc<Stand>,
     orders: Orders,
-    /// When each caller that is about to stop the daemon does so at the latest.
-    leaving: BTreeMap<Leaving, Instant>,
+    stops: Stops,
     known: Known,
     flights: Arc<Flights>,
     running: BTreeMap<IpAddr, Running>,
@@ -209,7 +207,7 @@ pub fn start(
     let mut gates = Gates {
         stand: Arc::new(stand),
         orders: kept.orders().clone(),
-        leaving: BTreeMap::new(),
+        stops: Stops::default(),
         known: Known::default(),
         flights: Arc::default(),
         running: BTreeMap::new(),
@@ -368,7 +366,10 @@ impl Gates {
             seen,
             task,
         };
-        let leaving = self.leaving().map(|within| Event::Leave(Some(within)));
+        let leaving = self
+            .stops
+            .longest(drive::now())
+            .map(|within| Event::Leave(Some(within)));
         for event in orders.chain(leaving).chain(facts) {
             gate.send(Note::Happened(event));
         }

@@ -1,6 +1,10 @@
 //! What operators order of running gates: to drain, to disable, and to give every VIP up before a stop.
 
-use std::{collections::BTreeSet, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
@@ -45,44 +49,58 @@ impl Handle {
         Ok(views)
     }
 
-    /// Gives every VIP up before a stop that comes within this time; returns when that is in force. It is kept nowhere.
-    /// [`Handle::stay`] undoes it.
-    pub async fn leave(&self, within: Duration) -> Leaving {
-        let (leaving, answers) = {
+    /// Gives every VIP up before a stop that comes within this time; returns when that is in force. It is kept nowhere. The
+    /// number is for [`Handle::stay`], which undoes it.
+    pub async fn leave(&self, within: Duration) -> u64 {
+        let (number, answers) = {
             let mut gates = self.lock();
-            let leaving = Leaving(gates.leaving.keys().last().map_or(0, |last| last.0 + 1));
-            gates.leaving.insert(leaving, drive::now() + within);
-            (leaving, gates.order_all())
+            let now = drive::now();
+            let number = gates.stops.begin(now, within);
+            (number, gates.order_all(gates.stops.longest(now)))
         };
         in_force(answers).await;
-        leaving
+        number
     }
 
-    /// That caller does not stop the daemon after all. Without another such caller the VIPs are announced again, if they are
+    /// A caller does not stop the daemon after all. Without another such caller the VIPs are announced again, if they are
     /// served.
-    pub async fn stay(&self, leaving: Leaving) {
+    pub async fn stay(&self, number: u64) {
         let answers = {
             let mut gates = self.lock();
-            gates.leaving.remove(&leaving);
-            gates.order_all()
+            gates.stops.end(number);
+            gates.order_all(gates.stops.longest(drive::now()))
         };
         in_force(answers).await;
     }
 }
 
-/// The number of a caller that is about to stop the daemon.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Leaving(u64);
+/// The callers that are about to stop the daemon, by number, each with when it stops it at the latest.
+#[derive(Debug, Default)]
+pub(super) struct Stops {
+    numbers: u64,
+    until: BTreeMap<u64, Instant>,
+}
 
-impl super::Gates {
-    /// How long the stop that comes last may take; `None`: none is about to come.
-    pub(super) fn leaving(&self) -> Option<Duration> {
-        let last = self.leaving.values().max()?;
-        Some(last.saturating_duration_since(drive::now()))
+impl Stops {
+    fn begin(&mut self, now: Instant, within: Duration) -> u64 {
+        self.numbers += 1;
+        self.until.insert(self.numbers, now + within);
+        self.numbers
     }
 
-    fn order_all(&self) -> Answers {
-        let leave = self.leaving();
+    fn end(&mut self, number: u64) {
+        self.until.remove(&number);
+    }
+
+    /// What is left to the last of them; `None`: no stop is to come.
+    pub(super) fn longest(&self, now: Instant) -> Option<Duration> {
+        let last = self.until.values().max()?;
+        Some(last.saturating_duration_since(now))
+    }
+}
+
+impl super::Gates {
+    fn order_all(&self, leave: Option<Duration>) -> Answers {
         let running = self.running.iter();
         running
             .map(|(vip, gate)| (*vip, gate.order(Event::Leave(leave))))
@@ -94,6 +112,26 @@ async fn in_force(answers: Answers) {
     for (vip, answer) in answers {
         if answer.await.is_err() {
             tracing::warn!(%vip, "the gate of a VIP ended before it was given up");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_of_the_stops_that_are_left_counts_whichever_ends_first() {
+        let now = drive::now();
+        let second = Duration::from_secs(1);
+        for (ends, expected) in [(0, 290), (1, 0)] {
+            let mut stops = Stops::default();
+            let numbers = [10, 300].map(|within| stops.begin(now, second * within));
+            assert_eq!(stops.longest(now), Some(second * 300));
+            stops.end(numbers[ends]);
+            assert_eq!(stops.longest(now + second * 10), Some(second * expected));
+            stops.end(numbers[1 - ends]);
+            assert_eq!(stops.longest(now), None);
         }
     }
 }
