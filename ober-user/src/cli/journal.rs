@@ -295,7 +295,7 @@ impl Said {
         let value = tame(value.get(..end.unwrap_or(value.len())).unwrap_or_default());
         let value = cut(&value, LARGEST);
         match field.name() {
-            "message" => self.words = value.to_owned(),
+            "message" => value.clone_into(&mut self.words),
             // What the crate `log` knows of its own records.
             name if name.starts_with("log.") => {}
             name => self.values.push((name, value.to_owned())),

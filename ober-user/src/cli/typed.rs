@@ -35,7 +35,7 @@ fn with<'t>(text: &'t str, word: &str) -> Cow<'t, str> {
             .chars()
             .next_back()
             .is_none_or(|it| " `\"'(".contains(it));
-        is_apart && behind.is_some()
+        is_apart && behind.is_some() && !is_excerpt(before)
     };
     if word == PROGRAM || !text.contains(PROGRAM) {
         return Cow::Borrowed(text);
@@ -52,6 +52,14 @@ fn with<'t>(text: &'t str, word: &str) -> Cow<'t, str> {
     }
     spoken.push_str(text.get(end..).unwrap_or_default());
     Cow::Owned(spoken)
+}
+
+/// Is the last line one of a file that an error quotes, as in `12 | text`? Its words are the file's, and a mark below it points at
+/// one of them.
+fn is_excerpt(before: &str) -> bool {
+    let line = before.rsplit('\n').next().unwrap_or_default();
+    let number = line.split_once(" | ").map(|(number, _)| number.trim());
+    number.is_some_and(|it| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -90,6 +98,10 @@ mod tests {
                 "the package ober-user-dbg is",
             ),
             ("man ober-user", "man ober-user"),
+            (
+                "see `ober-user validate`\n12 | x = \"ober-user run\"\n   | ^",
+                "see `ober validate`\n12 | x = \"ober-user run\"\n   | ^",
+            ),
             ("", ""),
         ] {
             assert_eq!(with(text, "ober"), expected);

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Gate, Orders, Standing};
+use crate::config::sections::gate::Down;
 
 impl Orders {
     /// Is the VIP sent elsewhere, by order or before a stop?
@@ -21,6 +22,32 @@ impl Gate {
             Some(within) => self.go(now, within),
             None => self.stay(now),
         }
+    }
+
+    /// The VIP was up and is not served well any more.
+    pub(super) fn sink(&mut self, now: Instant) {
+        let low = match self.settings.down {
+            Down::Withdraw => (Standing::Withdrawn, None),
+            Down::Depreference => (Standing::Depreferenced, None),
+            Down::GracefulShutdown => (
+                Standing::GracefulShutdown,
+                Some(now + self.settings.graceful_time),
+            ),
+        };
+        self.spare(low);
+        // A VIP that drains is leaving already.
+        if self.settings.down == Down::Withdraw || !self.orders.is_leaving() {
+            (self.low, self.low_until) = low;
+        }
+    }
+
+    pub(super) fn take_leave(&mut self, now: Instant) {
+        self.low = Standing::GracefulShutdown;
+        self.low_until = Some(now + self.settings.graceful_time);
+    }
+
+    pub(super) fn withdraw(&mut self) {
+        (self.low, self.low_until) = (Standing::Withdrawn, None);
     }
 
     fn go(&mut self, now: Instant, within: Duration) {

@@ -25,7 +25,7 @@ use std::{
 };
 
 use crate::{
-    config::sections::gate::{Down, Gate as Settings, Lost},
+    config::sections::gate::{Gate as Settings, Lost},
     machine::Machine,
 };
 
@@ -309,32 +309,6 @@ impl Gate {
             }
             Health::Init | Health::Rising | Health::Up | Health::Falling | Health::Down => {}
         }
-    }
-
-    /// The VIP was up and is not served well any more.
-    fn sink(&mut self, now: Instant) {
-        let low = match self.settings.down {
-            Down::Withdraw => (Standing::Withdrawn, None),
-            Down::Depreference => (Standing::Depreferenced, None),
-            Down::GracefulShutdown => (
-                Standing::GracefulShutdown,
-                Some(now + self.settings.graceful_time),
-            ),
-        };
-        self.spare(low);
-        // A VIP that drains is leaving already.
-        if self.settings.down == Down::Withdraw || !self.orders.is_leaving() {
-            (self.low, self.low_until) = low;
-        }
-    }
-
-    fn take_leave(&mut self, now: Instant) {
-        self.low = Standing::GracefulShutdown;
-        self.low_until = Some(now + self.settings.graceful_time);
-    }
-
-    fn withdraw(&mut self) {
-        (self.low, self.low_until) = (Standing::Withdrawn, None);
     }
 
     /// A hard fact may have changed. `was_hard`: one was bad before this step.
