@@ -35,7 +35,7 @@ pub(super) struct Logs {
     /// The lines of this part
     #[arg(long, value_enum, value_name = "PART", default_value = "all")]
     service: Part,
-    /// The lines about this VIP, and those about all VIPs; VRRP's name a virtual router instead (OBER_ROUTER)
+    /// The lines about this VIP, and those about all VIPs; those of VRRP have the field `OBER_ROUTER` instead
     #[arg(long)]
     vip: Option<IpAddr>,
     #[command(flatten)]

@@ -12,7 +12,7 @@ use std::time::Duration;
 const LIMIT: Duration = Duration::from_mins(5);
 const CONTAINER: &str = include_str!("../../../../ober-user/package/container/ober.container");
 
-/// NetworkManager comes, goes and comes again; it takes no address of the daemon's interface away.
+/// `NetworkManager` comes, goes and comes again; it takes no address of the daemon's interface away.
 pub(super) fn network_manager(node: &mut Node, _: &Packages) -> Result<String> {
     let load = Load::start(node, LOAD)?;
     node.run_within(
