@@ -17,41 +17,62 @@ use crate::{
 const HAPROXY: &str = "haproxy";
 /// The oldest HAProxy that is supported.
 const OLDEST: (u32, u32) = (2, 6);
-/// How long apt waits for another program that has dpkg's lock, such as a daily update.
-pub(crate) const LOCK: &str = "DPkg::Lock::Timeout=120";
 /// The state of a package that is installed.
 const INSTALLED: &str = "installed";
 
-/// What installs packages here.
+/// What manages packages here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Manager {
     Apt,
     Dnf,
 }
 
+/// apt changes packages without a question. Another apt may run meanwhile, such as that of unattended-upgrades.
+const APT: [&str; 7] = [
+    "env",
+    "DEBIAN_FRONTEND=noninteractive",
+    "apt-get",
+    "--yes",
+    "--option=DPkg::Lock::Timeout=60",
+    // What came with a package may be used by others by now.
+    "--option=APT::Get::AutomaticRemove=false",
+    "--no-install-recommends",
+];
+
 impl Manager {
     const ALL: [(Self, &'static str); 2] =
         [(Self::Apt, "/usr/bin/apt-get"), (Self::Dnf, "/usr/bin/dnf")];
 
-    fn of<M: Platform>(host: &Host<M>) -> Option<Self> {
+    pub fn of<M: Platform>(host: &Host<M>) -> Option<Self> {
         let mut all = Self::ALL.into_iter();
         all.find_map(|(manager, path)| host.root.exists(path).then_some(manager))
     }
 
     fn install(self, package: &str) -> Vec<&str> {
         match self {
-            Self::Apt => vec![
-                "env",
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "install",
-                "--yes",
-                "--no-install-recommends",
-                "--option",
-                LOCK,
-                package,
-            ],
+            Self::Apt => [&APT[..], &["install", package]].concat(),
             Self::Dnf => vec!["dnf", "install", "--assumeyes", package],
+        }
+    }
+
+    /// Puts a package file in the place of what is installed, newer or older.
+    pub(in crate::host) fn replace(self, file: &str) -> Vec<&str> {
+        let old = [
+            "--allow-downgrades",
+            "--option=Dpkg::Options::=--force-confold",
+        ];
+        match self {
+            Self::Apt => [&APT[..], &old, &["install", file]].concat(),
+            Self::Dnf => vec!["rpm", "--upgrade", "--oldpackage", "--replacepkgs", file],
+        }
+    }
+
+    /// `keep`: its configuration.
+    pub(in crate::host) fn remove(self, package: &str, keep: bool) -> Vec<&str> {
+        let verb = if keep { "remove" } else { "purge" };
+        match self {
+            Self::Apt => [&APT[..], &[verb, package]].concat(),
+            Self::Dnf => vec!["dnf", "remove", "--assumeyes", "--noautoremove", package],
         }
     }
 }
@@ -153,5 +174,5 @@ pub(crate) async fn put<M: Platform>(
     let Some(manager) = Manager::of(host).filter(|_| !state.is_absent()) else {
         return Ok(());
     };
-    host.order_apart(&manager.install(package)).await.map(drop)
+    host.order_whole(&manager.install(package)).await
 }

@@ -3,7 +3,7 @@
 use std::{fs, io, path::Path};
 
 use super::{CACHE, CONFIGURATION, Owner, PINS, RUN, STATE, Step, TABLE, is_toml};
-use crate::host::{Error, Host, parts::packages::LOCK, platform::Platform};
+use crate::host::{Error, Host, parts::packages::Manager, platform::Platform};
 
 /// Does one step. Those of a daemon's instance and of a record are not done here.
 pub async fn make<M: Platform>(host: &Host<M>, step: &Step) -> Result<(), Error> {
@@ -80,23 +80,11 @@ fn configuration<M: Platform>(host: &Host<M>) -> Result<(), Error> {
 
 async fn package<M: Platform>(host: &Host<M>, owner: &Owner, keep: bool) -> Result<(), Error> {
     let words = match owner {
-        // HAProxy came with it, and must not go with it.
-        Owner::Deb(name) => vec![
-            "env",
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            if keep { "remove" } else { "purge" },
-            "--yes",
-            "--option",
-            LOCK,
-            "--option",
-            "APT::Get::AutomaticRemove=false",
-            name,
-        ],
-        Owner::Rpm(name) => vec!["dnf", "remove", "--assumeyes", "--noautoremove", name],
+        Owner::Deb(name) => Manager::Apt.remove(name, keep),
+        Owner::Rpm(name) => Manager::Dnf.remove(name, keep),
         Owner::Table | Owner::Nothing => return Ok(()),
     };
-    host.order_apart(&words).await.map(drop)
+    host.order_whole(&words).await
 }
 
 /// The files of the archive; its table last, so that a run that fails half way can be run again.

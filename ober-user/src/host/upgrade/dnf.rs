@@ -12,12 +12,14 @@ pub(super) const INSTALLED: [&str; 6] = [
     "ober",
 ];
 /// The same of the versions that would be installed. Other than `check-update` it succeeds whether there are any or not.
-pub(super) const UPGRADES: [&str; 9] = [
+pub(super) const UPGRADES: [&str; 10] = [
     "dnf",
     "--quiet",
     "--refresh",
     "repoquery",
     "--upgrades",
+    // Of each package that which would be installed: their order is not that of the versions.
+    "--latest-limit=1",
     "--queryformat",
     "%{name} %{evr}\\n",
     "haproxy",

@@ -1,12 +1,18 @@
 //! The package files that lead back.
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::PathBuf};
+use std::{
+    fs,
+    os::unix::fs::DirBuilderExt as _,
+    path::{Path, PathBuf},
+};
 
 use super::{Manager, Offer, Package, apt};
 use crate::host::{Error, Host, platform::Platform, root::Root};
 
 /// Where they are. What `apt-get clean` removes could not be put back.
 pub(super) const CACHE: &str = "/var/cache/ober";
+/// Where a file is until it is whole.
+const ARRIVALS: &str = "/var/cache/ober/arrivals";
 /// Where apt leaves those that it has downloaded.
 const ARCHIVES: &str = "/var/cache/apt/archives";
 
@@ -65,30 +71,52 @@ pub(super) async fn fetch<M: Platform>(
     if let Some(file) = look(CACHE)? {
         return Ok(file);
     }
+    // What is written half is never taken for a file that leads back.
+    let arrivals = host.root.at(ARRIVALS).display().to_string();
+    host.order(&["rm", "-rf", &arrivals]).await?;
+    host.order(&["mkdir", "--mode=755", &arrivals]).await?;
     if let Some(file) = look(ARCHIVES)? {
-        let kept = PathBuf::from(CACHE).join(file.file_name().unwrap_or_default());
-        // Beside its place first: a copy that is cut off must not be taken for the file.
-        let part = kept.with_extension("part");
-        let [from, beside, to] =
-            [&file, &part, &kept].map(|it| host.root.at(it).display().to_string());
-        host.order(&["cp", &from, &beside]).await?;
-        host.order(&["mv", &beside, &to]).await?;
-        return Ok(kept);
+        let from = host.root.at(&file).display().to_string();
+        host.order(&["cp", &from, &arrivals]).await?;
+        return keep(&host.root, &file);
     }
-    let (name, begin) = (package.name(), format!("--chdir={CACHE}"));
+    let (name, begin) = (package.name(), format!("--chdir={arrivals}"));
     let exact = match manager {
         Manager::Apt => format!("{name}={version}"),
         Manager::Dnf => format!("{name}-{version}"),
     };
     let words = match manager {
         Manager::Apt => vec!["env", &begin, "apt-get", "--quiet", "download", &exact],
-        Manager::Dnf => vec!["dnf", "download", "--destdir", CACHE, &exact],
+        Manager::Dnf => vec!["dnf", "download", "--destdir", &arrivals, &exact],
     };
     host.order(&words).await?;
-    look(CACHE)?.ok_or_else(|| Error::Command {
+    let file = look(ARRIVALS)?.ok_or_else(|| Error::Command {
         command: words.join(" "),
-        why: format!("no file of {name} {version} is in {CACHE} after it"),
-    })
+        why: format!("no file of {name} {version} is in {ARRIVALS} after it"),
+    })?;
+    if manager == Manager::Dnf {
+        // `dnf download` does not look at signatures, and rpm installs a package of a key that it does not know. apt has judged the
+        // file by its repository.
+        let place = host.root.at(&file).display().to_string();
+        host.order(&["rpm", "--checksig", &place]).await?;
+    }
+    keep(&host.root, &file)
+}
+
+/// Moves the file of this name that has arrived, whole and on disk, to those that lead back.
+fn keep(root: &Root, file: &Path) -> Result<PathBuf, Error> {
+    let name = file.file_name().unwrap_or_default();
+    let arrived = root.at(Path::new(ARRIVALS).join(name));
+    let kept = Path::new(CACHE).join(name);
+    let moved = || {
+        fs::File::open(&arrived)?.sync_all()?;
+        fs::rename(&arrived, root.at(&kept))?;
+        fs::remove_dir_all(root.at(ARRIVALS))
+    };
+    match moved() {
+        Ok(()) => Ok(kept),
+        Err(source) => Err(failed("keep", &kept.display().to_string(), source)),
+    }
 }
 
 /// Removes the files of other versions than the two of the offer.

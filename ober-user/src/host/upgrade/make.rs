@@ -13,9 +13,11 @@ use super::{
     Became, Manager, Offer, Package,
     keeper::{self, CACHE},
 };
-use crate::host::{Error, Host, parts::packages::LOCK, platform::Platform};
+use crate::host::{Error, Host, platform::Platform};
 
 const PROGRAM: &str = "/usr/bin/ober-user";
+/// What distributions have it as.
+const HAPROXY: &str = "/usr/sbin/haproxy";
 /// Where the new program is unpacked, to be tried before it is installed.
 const TRIAL: &str = "/var/cache/ober/trial";
 
@@ -79,7 +81,7 @@ impl<M: Platform> Upgrade<'_, M> {
             Ok(both) => both,
             Err(error) => return Became::Refused(error.to_string()),
         };
-        let before = self.served().await;
+        let before = self.seen().await;
         let why = match self.change(offer.package, &new, &before).await {
             Ok(()) => {
                 // What cannot be removed now is removed by the next upgrade.
@@ -96,8 +98,18 @@ impl<M: Platform> Upgrade<'_, M> {
         }
     }
 
-    /// The files of both versions, and the new program's word on the configuration. Changes nothing that runs.
+    /// The files of both versions, and the word of the new program, or of the new HAProxy, on the configuration. Changes nothing
+    /// that runs.
     async fn prepare(&self, offer: &Offer) -> Result<(PathBuf, PathBuf), Error> {
+        if offer.installed == offer.candidate {
+            let Offer {
+                package, installed, ..
+            } = offer;
+            return Err(Error::Command {
+                command: format!("install {} {installed}", package.name()),
+                why: "it is already installed".to_owned(),
+            });
+        }
         keeper::home(&self.host.root)?;
         let fetch = |version| keeper::fetch(self.host, self.manager, offer.package, version);
         let old = fetch(&offer.installed).await.map_err(|error| {
@@ -112,14 +124,12 @@ impl<M: Platform> Upgrade<'_, M> {
             }
         })?;
         let new = fetch(&offer.candidate).await?;
-        if offer.package == Package::Ober {
-            self.attempt(&new).await?;
-        }
+        self.attempt(offer.package, &new).await?;
         Ok((old, new))
     }
 
-    /// Has the program of a package file read the configuration, without installing it.
-    async fn attempt(&self, new: &Path) -> Result<(), Error> {
+    /// Has the program of a package file judge the configuration, without installing it.
+    async fn attempt(&self, package: Package, new: &Path) -> Result<(), Error> {
         if !self.host.root.exists(self.main) {
             return Ok(());
         }
@@ -138,10 +148,10 @@ impl<M: Platform> Upgrade<'_, M> {
                     .await
             }
         };
-        let program = format!("{TRIAL}{PROGRAM}");
-        let judged = match unpacked {
-            Ok(_) => self.validate(&program).await,
-            Err(error) => Err(error),
+        let judged = match (unpacked, package) {
+            (Ok(_), Package::Ober) => self.validate(&format!("{TRIAL}{PROGRAM}")).await,
+            (Ok(_), Package::Haproxy) => self.validate_with_new_haproxy().await,
+            (Err(error), _) => Err(error),
         };
         self.host.order(&["rm", "-rf", TRIAL]).await?;
         judged
@@ -152,56 +162,51 @@ impl<M: Platform> Upgrade<'_, M> {
         self.host.order(&words).await.map(drop)
     }
 
+    /// The configuration names HAProxy by the place of the one that is installed: the new one is put there, for `validate` alone.
+    async fn validate_with_new_haproxy(&self) -> Result<(), Error> {
+        let new = format!("{TRIAL}{HAPROXY}");
+        // One that does not start may need libraries that come with it; it is asked once it is installed.
+        if self.host.ask(&[&new, "-v"]).await.is_none() || !self.host.root.exists(HAPROXY) {
+            return Ok(());
+        }
+        let script = "mount --bind \"$1\" \"$2\" && exec \"$3\" --config \"$4\" validate";
+        let places = [&new, HAPROXY, PROGRAM, self.main];
+        let words = [
+            &["unshare", "--mount", "sh", "-c", script, "sh"],
+            &places[..],
+        ]
+        .concat();
+        self.host.order(&words).await.map(drop)
+    }
+
     /// Installs a package file, puts it in service, and waits for the VIPs.
-    async fn change(&self, package: Package, file: &Path, before: &Served) -> Result<(), Error> {
+    async fn change(&self, package: Package, file: &Path, before: &Seen) -> Result<(), Error> {
         let file = file.display().to_string();
-        self.host.order_apart(&self.install(&file)).await?;
+        self.host.order_whole(&self.manager.replace(&file)).await?;
         // The package of Herr Ober has restarted the daemon itself.
         if package == Package::Haproxy && self.host.root.exists(self.main) {
             self.validate(PROGRAM).await?;
-            if before.daemon {
+            if before.runs {
                 let words = [PROGRAM, "--config", self.main, "restart", "--workers"];
                 self.host.order(&words).await?;
             }
         }
-        self.wait(&before.vips).await
+        self.wait(&before.served).await
     }
 
-    fn install<'f>(&self, file: &'f str) -> Vec<&'f str> {
-        match self.manager {
-            Manager::Apt => vec![
-                "env",
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "install",
-                "--yes",
-                "--allow-downgrades",
-                "--no-install-recommends",
-                "--option",
-                LOCK,
-                "--option",
-                "APT::Get::AutomaticRemove=false",
-                "--option",
-                "Dpkg::Options::=--force-confold",
-                file,
-            ],
-            Manager::Dnf => vec!["rpm", "--upgrade", "--oldpackage", "--replacepkgs", file],
-        }
-    }
-
-    /// What is served now; nothing where no daemon runs.
-    async fn served(&self) -> Served {
+    /// What the daemon says, if one runs.
+    async fn seen(&self) -> Seen {
         let words = [PROGRAM, "--config", self.main, "status", "--json"];
         // It ends with a failure when every VIP is down, and answers all the same.
         let said = self.host.machine.run(&words).await;
-        said.map(|it| served(&it.out)).unwrap_or_default()
+        said.map(|it| seen(&it.out)).unwrap_or_default()
     }
 
     async fn wait(&self, before: &BTreeSet<IpAddr>) -> Result<(), Error> {
         let mut missing = before.clone();
         for _ in 0..self.patience.rounds {
-            let now = self.served().await;
-            missing = before.difference(&now.vips).copied().collect();
+            let now = self.seen().await.served;
+            missing = before.difference(&now).copied().collect();
             if missing.is_empty() {
                 return Ok(());
             }
@@ -216,17 +221,10 @@ impl<M: Platform> Upgrade<'_, M> {
     }
 }
 
-/// What is served.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Served {
-    /// Does a daemon answer?
-    pub(super) daemon: bool,
-    pub(super) vips: BTreeSet<IpAddr>,
-}
-
 /// What is needed of the answer of `status`, which may be a newer program's.
 #[derive(Deserialize)]
 struct Status {
+    /// Of the daemon; `None`: none runs, and the answer is what it left in the kernel.
     pid: Option<u32>,
     #[serde(default)]
     gate: Vec<Gate>,
@@ -238,18 +236,20 @@ struct Gate {
     state: String,
 }
 
-pub(super) fn served(said: &str) -> Served {
-    let Ok(status) = serde_json::from_str::<Status>(said) else {
-        return Served::default();
-    };
-    let is_served = |gate: &Gate| ["up", "falling"].contains(&gate.state.as_str());
-    Served {
-        daemon: status.pid.is_some(),
-        vips: status
-            .gate
-            .into_iter()
-            .filter(is_served)
-            .map(|it| it.vip)
-            .collect(),
+/// Does a daemon run, and which VIPs are served?
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Seen {
+    pub(super) runs: bool,
+    pub(super) served: BTreeSet<IpAddr>,
+}
+
+pub(super) fn seen(said: &str) -> Seen {
+    let status: Option<Status> = serde_json::from_str(said).ok();
+    let runs = status.as_ref().is_some_and(|it| it.pid.is_some());
+    let gates = status.into_iter().flat_map(|it| it.gate);
+    let served = gates.filter(|it| ["up", "falling"].contains(&it.state.as_str()));
+    Seen {
+        runs,
+        served: served.map(|it| it.vip).collect(),
     }
 }

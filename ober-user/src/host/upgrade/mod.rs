@@ -17,6 +17,7 @@ mod tests;
 
 use serde::Serialize;
 
+pub use super::parts::packages::Manager;
 use super::{Error, Host, platform::Platform};
 pub use make::{Patience, make};
 
@@ -54,7 +55,7 @@ pub struct Offer {
 pub enum Became {
     /// Installed, and every VIP is served that was served before.
     Upgraded,
-    /// Nothing was installed.
+    /// Nothing was installed, and why.
     Refused(String),
     /// It was installed, and the old package is back.
     Back(String),
@@ -64,20 +65,7 @@ pub enum Became {
     NotTried,
 }
 
-/// What manages packages here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Manager {
-    Apt,
-    Dnf,
-}
-
 impl Manager {
-    pub fn of<M: Platform>(host: &Host<M>) -> Option<Self> {
-        let all = [(Self::Apt, "/usr/bin/apt-get"), (Self::Dnf, "/usr/bin/dnf")];
-        let mut all = all.into_iter();
-        all.find_map(|(manager, path)| host.root.exists(path).then_some(manager))
-    }
-
     /// How the names of its files end.
     const fn end(self) -> &'static str {
         match self {

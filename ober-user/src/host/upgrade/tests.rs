@@ -1,10 +1,16 @@
 //! What apt and dnf say, read; and whole upgrades on a machine whose commands were recorded.
 
-use std::{cell::RefCell, collections::BTreeMap, fs, io, path::Path, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::Path,
+    time::Duration,
+};
 
 use super::{
     Became, Manager, Offer, Package, Patience, apt, dnf, make,
-    make::{Served, served},
+    make::{Seen, seen},
 };
 use crate::host::{
     Host,
@@ -107,16 +113,13 @@ fn dnf_offers_what_is_newer_than_rpm_says_is_installed() {
 
 #[test]
 fn vips_are_served_whose_gates_are_open() {
-    let said = r#"{"version":"9","pid":7,"gate":[{"vip":"192.0.2.10","state":"up","new":1},{"vip":"192.0.2.11","state":"down"},
+    let said = r#"{"version":"9","gate":[{"vip":"192.0.2.10","state":"up","new":1},{"vip":"192.0.2.11","state":"down"},
         {"vip":"2001:db8::1","state":"falling"}]}"#;
     let expected = ["192.0.2.10", "2001:db8::1"].map(|it| it.parse().unwrap());
-    let expected = Served {
-        daemon: true,
-        vips: expected.into(),
-    };
-    assert_eq!(served(said), expected);
-    assert_eq!(served(r#"{"pid":null,"gate":[]}"#), Served::default());
-    assert_eq!(served("no daemon runs"), Served::default());
+    assert_eq!(seen(said).served, BTreeSet::from(expected));
+    assert_eq!(seen("no daemon runs"), Seen::default());
+    assert!(!seen(said).runs, "what a daemon left in the kernel");
+    assert!(seen(r#"{"pid":7}"#).runs);
 }
 
 /// A machine that has packages installed, by its files.
@@ -129,6 +132,8 @@ struct Recorded {
     /// With these files installed no VIP is served.
     blind: Vec<&'static str>,
     cache: std::path::PathBuf,
+    /// Of the daemon.
+    pid: Option<u32>,
 }
 
 impl Recorded {
@@ -140,13 +145,21 @@ impl Recorded {
         match words {
             ["env", _, "apt-get", "--quiet", "download", exact] => {
                 let (name, version) = exact.split_once('=')?;
-                fs::write(self.cache.join(format!("{name}_{version}_amd64.deb")), "").unwrap();
+                let file = format!("{name}_{version}_amd64.deb");
+                fs::write(self.cache.join("arrivals").join(file), "").unwrap();
+            }
+            ["dnf", "download", "--destdir", place, exact] => {
+                fs::write(Path::new(place).join(format!("{exact}.x86_64.rpm")), "").unwrap();
             }
             ["cp", from, to] => {
-                fs::copy(from, to).unwrap();
+                let name = Path::new(from).file_name().unwrap();
+                fs::copy(from, Path::new(to).join(name)).unwrap();
             }
-            ["mv", from, to] => fs::rename(from, to).unwrap(),
-            ["env", _, "apt-get", "install", .., file] => {
+            ["rm", "-rf", place] if place.starts_with(self.cache.to_str()?) => {
+                _ = fs::remove_dir_all(place);
+            }
+            ["mkdir", _, place] => fs::create_dir(place).unwrap(),
+            ["env", _, "apt-get", .., "install", file] => {
                 let name = Path::new(file).file_name()?.to_str()?;
                 let (package, _) = name.split_once('_')?;
                 let mut installed = self.installed.borrow_mut();
@@ -160,9 +173,11 @@ impl Recorded {
                 } else {
                     "up"
                 };
-                return Some(format!(
-                    r#"{{"pid":7,"gate":[{{"vip":"192.0.2.10","state":"{state}"}}]}}"#
-                ));
+                let gate = format!(r#""gate":[{{"vip":"192.0.2.10","state":"{state}"}}]"#);
+                return Some(match self.pid {
+                    Some(pid) => format!(r#"{{"pid":{pid},{gate}}}"#),
+                    None => format!("{{{gate}}}"),
+                });
             }
             _ => {}
         }
@@ -210,10 +225,11 @@ struct Bench {
 impl Bench {
     fn new(failing: &[&'static str], blind: &[&'static str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        for path in ["var/cache/apt/archives", "etc/ober"] {
+        for path in ["var/cache/apt/archives", "etc/ober", "usr/sbin"] {
             fs::create_dir_all(directory.path().join(path)).unwrap();
         }
         fs::write(directory.path().join("etc/ober/ober.toml"), "").unwrap();
+        fs::write(directory.path().join("usr/sbin/haproxy"), "").unwrap();
         let old = "haproxy_2.6.12-1+deb12u3_amd64.deb";
         let kept = directory.path().join("var/cache/apt/archives").join(old);
         fs::write(kept, "").unwrap();
@@ -221,6 +237,7 @@ impl Bench {
             failing: failing.to_vec(),
             blind: blind.to_vec(),
             cache: directory.path().join("var/cache/ober"),
+            pid: Some(7),
             ..Recorded::default()
         };
         Self {
@@ -257,9 +274,7 @@ impl Bench {
     }
 
     fn kept(&self) -> Vec<String> {
-        let names = self.host.root.names("/var/cache/ober").unwrap();
-        assert!(self.directory.path().exists());
-        names
+        self.host.root.names("/var/cache/ober").unwrap()
     }
 }
 
@@ -285,8 +300,8 @@ async fn an_upgrade_keeps_the_old_files_tries_the_new_program_first_and_replaces
     };
     let tried =
         order("/var/cache/ober/trial/usr/bin/ober-user --config /etc/ober/ober.toml validate");
-    assert!(tried < order("--force-confold /var/cache/ober/ober_0.2.0-1"));
-    assert!(order("--force-confold /var/cache/ober/haproxy") < order("restart --workers"));
+    assert!(tried < order("--force-confold install /var/cache/ober/ober_0.2.0-1"));
+    assert!(order("--force-confold install /var/cache/ober/haproxy") < order("restart --workers"));
     // The next one leaves the files of two versions.
     fs::write(
         bench
@@ -297,7 +312,7 @@ async fn an_upgrade_keeps_the_old_files_tries_the_new_program_first_and_replaces
     )
     .unwrap();
     bench.make().await;
-    assert_eq!(bench.kept(), [OLD[0], NEW[0], OLD[1], NEW[1]]);
+    assert_eq!(bench.kept().len(), 4);
 }
 
 #[tokio::test]
@@ -314,8 +329,44 @@ async fn without_a_way_back_or_with_a_configuration_that_the_new_program_refuses
     let became = bench.make().await;
     assert!(matches!(&became[1], Became::Refused(_)), "{became:?}");
     assert_eq!(bench.installed(), NEW[..1]);
-    // What was unpacked is removed also then.
-    assert_eq!(bench.orders("rm -rf").len(), 2);
+    // What was unpacked of both is removed also then.
+    assert_eq!(bench.orders("rm -rf /var/cache/ober/trial").len(), 4);
+    // The new HAProxy refuses it.
+    let bench = Bench::new(&["unshare --mount"], &[]);
+    let became = bench.make().await;
+    assert!(matches!(&became[0], Became::Refused(_)), "{became:?}");
+    assert_eq!(bench.installed(), [""; 0]);
+    // One that does not start before its libraries are there is asked once it is installed.
+    let bench = Bench::new(&["unshare --mount", "trial/usr/sbin/haproxy -v"], &[]);
+    assert_eq!(bench.make().await[0], Became::Upgraded);
+}
+
+#[tokio::test]
+async fn what_is_installed_already_is_refused_and_without_a_daemon_no_worker_is_restarted() {
+    let mut bench = Bench::new(&[], &[]);
+    bench.host.machine.pid = None;
+    assert_eq!(bench.make().await, [Became::Upgraded, Became::Upgraded]);
+    assert_eq!(bench.orders("restart --workers"), [""; 0]);
+    let same = [offer(Package::Ober, "0.2.0-1", "0.2.0-1")];
+    let main = Path::new("/etc/ober/ober.toml");
+    let became = make(&bench.host, Manager::Apt, main, &same, Patience::default()).await;
+    assert!(
+        matches!(&became[0], Became::Refused(why) if why.contains("already installed")),
+        "{became:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_file_that_was_copied_half_leads_nowhere() {
+    // The copy ends half way, as on a full disk: the file is there, and the command fails.
+    let bench = Bench::new(&["cp "], &[]);
+    let half = bench.directory.path().join("var/cache/ober/arrivals");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join(OLD[0]), "half").unwrap();
+    let became = bench.make().await;
+    assert!(matches!(&became[0], Became::Refused(why) if why.contains("no way back")));
+    assert!(!bench.kept().contains(&OLD[0].to_owned()));
+    assert_eq!(bench.installed(), [""; 0]);
 }
 
 #[tokio::test]
@@ -334,10 +385,38 @@ async fn a_package_that_does_not_serve_goes_back_and_what_follows_is_not_tried()
     assert_eq!(bench.installed(), OLD[..1]);
     // There and back again.
     assert_eq!(bench.orders("restart --workers").len(), 2);
-    let bench = Bench::new(&["confold /var/cache/ober/ober_0.1.0"], &["ober_0.2.0"]);
+    let bench = Bench::new(
+        &["confold install /var/cache/ober/ober_0.1.0"],
+        &["ober_0.2.0"],
+    );
     let became = bench.make().await;
     assert!(
         matches!(&became[1], Became::Stuck(why) if why.contains("to go back")),
         "{became:?}"
     );
+}
+
+#[tokio::test]
+async fn a_package_file_whose_signature_is_not_good_is_not_installed() {
+    let main = Path::new("/etc/ober/ober.toml");
+    let offers = [offer(Package::Haproxy, "2.8.14-1.el10", "2.8.15-1.el10")];
+    for (failing, refused) in [(&[][..], false), (&["rpm --checksig"][..], true)] {
+        let bench = Bench::new(failing, &[]);
+        let became = make(
+            &bench.host,
+            Manager::Dnf,
+            main,
+            &offers,
+            Patience::default(),
+        )
+        .await;
+        assert_eq!(
+            matches!(&became[0], Became::Refused(_)),
+            refused,
+            "{became:?}"
+        );
+        assert_eq!(bench.orders("rpm --upgrade").is_empty(), refused);
+        let leads_back = bench.kept().iter().any(|it| it.ends_with(".rpm"));
+        assert_eq!(leads_back, !refused, "{:?}", bench.kept());
+    }
 }
