@@ -136,8 +136,10 @@ pub enum State {
     },
     Directory(Rights),
     Value(String),
-    /// What bootstrap never makes and never replaces: a symbolic link in the place of a file, a rule that could not be looked for.
+    /// What bootstrap never makes and never replaces, such as a symbolic link in the place of a file.
     Other(String),
+    /// What keeps it does not answer, and why. It is not taken for absent.
+    Unknown(String),
 }
 
 impl State {
@@ -169,6 +171,7 @@ impl fmt::Display for State {
             Self::Value(text) if text.is_empty() => out.write_str("nothing"),
             Self::Value(text) => out.write_str(text),
             Self::Other(what) => out.write_str(what),
+            Self::Unknown(why) => write!(out, "not known ({why})"),
         }
     }
 }

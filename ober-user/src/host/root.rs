@@ -189,7 +189,7 @@ impl Root {
                 Ok(file.commit()?)
             }
             State::Absent => Ok(store::remove(&place)?),
-            State::Directory(_) | State::Value(_) | State::Other(_) => Ok(()),
+            State::Directory(_) | State::Value(_) | State::Other(_) | State::Unknown(_) => Ok(()),
         }
     }
 
@@ -207,7 +207,7 @@ impl Root {
                 .owner(rights)
                 .and_then(|owner| make(&place, rights.mode, owner)),
             State::Absent => fs::remove_dir(&place),
-            State::File { .. } | State::Value(_) | State::Other(_) => Ok(()),
+            State::File { .. } | State::Value(_) | State::Other(_) | State::Unknown(_) => Ok(()),
         };
         done.map_err(|source| Error::File {
             attempt: if state.is_absent() { "remove" } else { "make" },

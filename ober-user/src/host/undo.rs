@@ -92,6 +92,12 @@ pub async fn plan<M: Platform>(
             needed: None,
             failed: None,
         };
+        if let State::Unknown(why) = &back.found {
+            back.failed = Some(format!(
+                "{}: it is not known how it stands ({why}); start or install what keeps it, and run this again",
+                back.object
+            ));
+        }
         if let (How::Restore, Object::Module(name)) = (back.how, &back.object) {
             let others = backend::objects::others_of(host, name).await?;
             if !others.is_empty() {

@@ -248,7 +248,11 @@ fn difference(change: &Change, screen: &mut Screen) -> Result<(), Error> {
 fn lines(state: &State) -> Vec<&str> {
     match state {
         State::File { text, .. } => text.lines().filter(|it| !it.is_empty()).collect(),
-        State::Absent | State::Directory(_) | State::Value(_) | State::Other(_) => Vec::new(),
+        State::Absent
+        | State::Directory(_)
+        | State::Value(_)
+        | State::Other(_)
+        | State::Unknown(_) => Vec::new(),
     }
 }
 

@@ -305,7 +305,7 @@ pub(crate) async fn state<M: Platform>(host: &Host<M>, opening: &Opening) -> Sta
     match order(host, &opening.list()).await {
         Ok(listed) if opening.is_among(&listed) => State::value(THERE),
         Ok(_) => State::Absent,
-        Err(error) => State::Other(format!("not known ({error})")),
+        Err(error) => State::Unknown(error.to_string()),
     }
 }
 

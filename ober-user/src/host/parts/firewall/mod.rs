@@ -48,16 +48,16 @@ async fn ruleset<M: Platform>(host: &Host<M>) -> Result<Ruleset, Error> {
     })
 }
 
-/// What the configuration needs and a chain certainly drops.
+/// What the configuration needs and a chain certainly drops, with each such chain.
 pub fn dropped<'w>(facts: &FirewallFacts, wants: &'w Wants) -> Vec<(&'w Passage, nft::Chain)> {
     let (Some(ruleset), Some(configured)) = (&facts.ruleset, &wants.configured) else {
         return Vec::new();
     };
-    let fate = |passage: &'w Passage| match ruleset.fate(passage, &configured.interfaces) {
-        Fate::Dropped(chain) => Some((passage, chain)),
-        Fate::Accepted | Fate::Unsure => None,
-    };
-    configured.passages.iter().filter_map(fate).collect()
+    let each = configured.passages.iter().flat_map(|passage| {
+        let chains = ruleset.dropping(passage, &configured.interfaces);
+        chains.into_iter().map(move |chain| (passage, chain))
+    });
+    each.collect()
 }
 
 pub fn plan(facts: &FirewallFacts, wants: &Wants) -> PartPlan {
@@ -117,13 +117,8 @@ fn open(facts: &FirewallFacts, wants: &Wants, plan: &mut PartPlan) {
     };
     for passage in &configured.passages {
         let fate = |ruleset: &Ruleset| ruleset.fate(passage, &configured.interfaces);
-        match facts.ruleset.as_ref().map(fate) {
-            Some(Fate::Accepted) => continue,
-            // A rule of the manager does not change what another chain does.
-            Some(Fate::Dropped(chain)) if !facts.managers.fills(&chain.to_string()) => {
-                plan.remarks.push(drops(facts, passage, &chain.to_string()));
-            }
-            Some(Fate::Dropped(_) | Fate::Unsure) | None => {}
+        if facts.ruleset.as_ref().map(fate) == Some(Fate::Accepted) {
+            continue;
         }
         if let Some(rule) = facts.managers.refuses(passage) {
             let words = format!("ufw's rule `{rule}` stands where one that accepts it would");
@@ -138,6 +133,13 @@ fn open(facts: &FirewallFacts, wants: &Wants, plan: &mut PartPlan) {
                 State::value(THERE),
                 format!("without it, {passage} may be dropped before it is served"),
             );
+        }
+    }
+    // A packet must pass every chain, and a rule of a manager changes its own alone.
+    for (passage, chain) in dropped(facts, wants) {
+        let chain = chain.to_string();
+        if !facts.managers.fills(&chain) {
+            plan.remarks.push(drops(facts, passage, &chain));
         }
     }
     if plan.changes.is_empty() && plan.remarks.is_empty() {
@@ -183,7 +185,7 @@ pub(crate) async fn state<M: Platform>(host: &Host<M>, chain: &str, rule: &str) 
         Ok(there) if there.is_empty() => State::Absent,
         Ok(_) => State::value(THERE),
         // A rule that cannot be looked for is not taken for gone: it stays recorded.
-        Err(error) => State::Other(format!("not known ({error})")),
+        Err(error) => State::Unknown(error.to_string()),
     }
 }
 

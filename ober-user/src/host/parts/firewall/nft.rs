@@ -105,29 +105,57 @@ impl Ruleset {
 
     /// What becomes of the first packet of this passage. `interfaces`: those that it may come in by.
     pub fn fate(&self, passage: &Passage, interfaces: &[String]) -> Fate {
+        let mut ends = self.ends(passage, interfaces);
+        let dropped = ends.iter().position(|it| it.1 == End::Dropped);
+        if let Some(first) = dropped {
+            return Fate::Dropped(ends.swap_remove(first).0.clone());
+        }
+        if ends.iter().any(|it| it.1 == End::Unsure) {
+            Fate::Unsure
+        } else {
+            Fate::Accepted
+        }
+    }
+
+    /// All chains that certainly drop it: each of them must let it pass.
+    pub fn dropping(&self, passage: &Passage, interfaces: &[String]) -> Vec<Chain> {
+        let ends = self.ends(passage, interfaces).into_iter();
+        let dropped = ends.filter(|it| it.1 == End::Dropped);
+        dropped.map(|it| it.0.clone()).collect()
+    }
+
+    /// What each chain of the kernel's does with it.
+    fn ends(&self, passage: &Passage, interfaces: &[String]) -> Vec<(&Chain, End)> {
         let packet = Packet {
             passage,
             interfaces,
         };
-        let mut unsure = false;
-        for chain in self.inputs().filter(|it| packet.is_of(&it.family)) {
+        let chains = self.inputs().filter(|it| packet.is_of(&it.family));
+        let ends = chains.map(|chain| {
             let mut walk = Walk {
                 ruleset: self,
                 packet: &packet,
                 maybe_accepted: false,
                 maybe_dropped: false,
             };
-            let end = walk.chain(chain, 0).or(chain.policy);
-            match end {
-                Some(Verdict::Drop) if !walk.maybe_accepted => {
-                    return Fate::Dropped(chain.clone());
-                }
-                Some(Verdict::Drop) => unsure = true,
-                Some(Verdict::Accept) | None => unsure |= walk.maybe_dropped,
-            }
-        }
-        if unsure { Fate::Unsure } else { Fate::Accepted }
+            let end = match walk.chain(chain, 0).or(chain.policy) {
+                Some(Verdict::Drop) if !walk.maybe_accepted => End::Dropped,
+                Some(Verdict::Drop) => End::Unsure,
+                Some(Verdict::Accept) | None if walk.maybe_dropped => End::Unsure,
+                Some(Verdict::Accept) | None => End::Accepted,
+            };
+            (chain, end)
+        });
+        ends.collect()
     }
+}
+
+/// What one chain does with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Accepted,
+    Dropped,
+    Unsure,
 }
 
 fn chain_of(value: &Value) -> Chain {
