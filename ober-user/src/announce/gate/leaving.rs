@@ -19,8 +19,8 @@ impl Gate {
     pub(super) fn leave(&mut self, now: Instant, within: Option<Duration>) {
         self.orders.leaving = within.is_some();
         match within {
-            Some(within) => self.go(now, within),
-            None => self.stay(now),
+            Some(within) => self.give_up(now, within),
+            None => self.take_back(now),
         }
     }
 
@@ -34,7 +34,7 @@ impl Gate {
                 Some(now + self.settings.graceful_time),
             ),
         };
-        self.spare(low);
+        self.set_without_stop(low);
         // A VIP that drains is leaving already.
         if self.settings.down == Down::Withdraw || !self.orders.is_leaving() {
             (self.low, self.low_until) = low;
@@ -50,37 +50,37 @@ impl Gate {
         (self.low, self.low_until) = (Standing::Withdrawn, None);
     }
 
-    fn go(&mut self, now: Instant, within: Duration) {
+    fn give_up(&mut self, now: Instant, within: Duration) {
         let attracts = matches!(
             self.advertised,
             Standing::Announced | Standing::Depreferenced
         );
         // Another stop, or one fewer: the time is that of the longest.
-        let goes = self.spared.is_some() && self.low == Standing::GracefulShutdown;
+        let given_up = self.without_stop.is_some() && self.low == Standing::GracefulShutdown;
         if attracts {
-            self.spared.get_or_insert((self.low, self.low_until));
+            self.without_stop.get_or_insert((self.low, self.low_until));
         }
-        if attracts || goes {
+        if attracts || given_up {
             self.low = Standing::GracefulShutdown;
             self.low_until = Some(now + within);
         }
     }
 
-    fn stay(&mut self, now: Instant) {
-        let Some(spared) = self.spared.take() else {
+    fn take_back(&mut self, now: Instant) {
+        let Some(without_stop) = self.without_stop.take() else {
             return;
         };
         if !self.orders.draining {
-            (self.low, self.low_until) = spared;
+            (self.low, self.low_until) = without_stop;
         } else if self.low == Standing::GracefulShutdown {
             self.take_leave(now);
         }
     }
 
     /// What it stands at once no stop is to come.
-    pub(super) fn spare(&mut self, low: (Standing, Option<Instant>)) {
-        if let Some(spared) = &mut self.spared {
-            *spared = low;
+    pub(super) fn set_without_stop(&mut self, low: (Standing, Option<Instant>)) {
+        if let Some(without_stop) = &mut self.without_stop {
+            *without_stop = low;
         }
     }
 }

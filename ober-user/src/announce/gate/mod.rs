@@ -158,7 +158,7 @@ pub struct Gate {
     low: Standing,
     low_until: Option<Instant>,
     /// Both as they are again when a stop that the VIP is given up for does not come; `None`: no stop has changed them.
-    spared: Option<(Standing, Option<Instant>)>,
+    without_stop: Option<(Standing, Option<Instant>)>,
     advertised: Standing,
     tally: Tally,
     unasked: Option<String>,
@@ -191,7 +191,7 @@ impl Gate {
             damping: Damping::default(),
             low: Standing::Withdrawn,
             low_until: None,
-            spared: None,
+            without_stop: None,
             advertised: Standing::Withdrawn,
             tally: Tally::default(),
             unasked: None,
@@ -315,7 +315,7 @@ impl Gate {
     fn look(&mut self, now: Instant, was_hard: bool) {
         if let Some(reason) = self.hard() {
             self.withdraw();
-            self.spare((Standing::Withdrawn, None));
+            self.set_without_stop((Standing::Withdrawn, None));
             self.cause = reason;
             (self.tally, self.unasked) = (Tally::default(), None);
             self.rounds.out = None;
@@ -367,7 +367,7 @@ impl Gate {
     /// Ends every step: returns the new standing, if it changed, and the round to ask for.
     fn conclude(&mut self, now: Instant) -> Vec<Action> {
         if self.closed() {
-            self.spare((Standing::Withdrawn, None));
+            self.set_without_stop((Standing::Withdrawn, None));
         }
         if self.closed() || self.low_until.is_some_and(|until| until <= now) {
             self.withdraw();
