@@ -34,6 +34,8 @@ pub const FROZEN: Duration = Duration::from_secs(5);
 pub const REQUEST: Duration = Duration::from_secs(20);
 /// A node that does not serve is announced no longer than this: as [`FROZEN`], and what the router takes.
 pub const WITHDRAWAL: Duration = Duration::from_secs(6);
+/// A site that has been whole this long counts as steady.
+const STEADY: Duration = Duration::from_millis(600);
 /// Once its faults are over, a node serves and is announced, and there is one master, within this.
 pub const RETURN: Duration = Duration::from_secs(25);
 /// Two masters that hear each other: one advertisement (100 ms, RFC 9568 section 6.4.3), and what the machine adds.

@@ -7,16 +7,12 @@ use std::{
 };
 
 use anyhow::Result;
-use ober_programs::IP;
 
 use super::{Since, Watchers};
-use crate::{
-    chaos::{
-        RETURN, WITHDRAWAL,
-        fault::{Fault, Harm, Kind, Site},
-        world::{ASKERS, CONTENT, PATH, hold},
-    },
-    lab::{VIP4, fabric::node4},
+use crate::chaos::{
+    RETURN, WITHDRAWAL,
+    fault::{Fault, Harm, Kind, Site},
+    world::{ASKERS, CONTENT, PATH, hold},
 };
 
 const PAUSE: Duration = Duration::from_millis(100);
@@ -83,7 +79,7 @@ fn judge(watch: &Watchers<'_>, serving: &[Mutex<Serving>; 2]) -> Result<()> {
     let mut announced: [Since; 2] = Default::default();
     let mut silent: [Since; 2] = Default::default();
     while watch.goes_on() {
-        let paths = paths(watch)?;
+        let paths = watch.world.paths()?;
         let now = serving.each_ref().map(|one| *hold(one));
         for node in 0..2 {
             let long = |since: Option<Instant>| since.map(|it| it.elapsed()).unwrap_or_default();
@@ -124,11 +120,4 @@ fn silences(fault: &'static Fault, place: usize, node: usize) -> bool {
         Kind::Storage | Kind::Names | Kind::Source | Kind::Keepalived | Kind::Machine => false,
     };
     here && fault.harm != Harm::Nothing
-}
-
-/// Whether the router has a path to the VIP through each node.
-fn paths(watch: &Watchers<'_>) -> Result<[bool; 2]> {
-    let mut ip = IP.args(["-json", "route", "show", &VIP4.to_string()]);
-    let text = String::from_utf8(watch.world.fabric.router.output(&mut ip)?.stdout)?;
-    Ok([0, 1].map(|node| text.contains(&format!("\"{}\"", node4(node)))))
 }

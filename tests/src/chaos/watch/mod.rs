@@ -20,6 +20,7 @@ use std::{
 use anyhow::Result;
 
 use super::{
+    STEADY,
     board::Board,
     fault::Site,
     world::{World, hold},
@@ -27,8 +28,6 @@ use super::{
 
 pub(super) use resources::Resources;
 
-/// A site that has been whole this long counts as steady.
-const STEADY: Duration = Duration::from_millis(600);
 /// Older sightings do not count.
 const FRESH: Duration = Duration::from_millis(1500);
 

@@ -15,7 +15,7 @@ mod texts;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicBool},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -28,7 +28,7 @@ pub(super) use node::Node;
 pub(super) use source::Mood;
 pub(super) use texts::router;
 
-use super::fault::Site;
+use super::{STEADY, fault::Site};
 use crate::{
     certificate::Authority,
     client::Client,
@@ -128,12 +128,25 @@ impl World {
         until("a master beside keepalived", PATIENCE, || {
             Ok((self.masters()? == [true, false]).then_some(()))
         })?;
+        // A path that comes later moves connections to a node that does not know them.
+        let mut since = None;
+        until("both nodes behind the router", PATIENCE, || {
+            since = (self.paths()? == [true; 2]).then(|| since.unwrap_or_else(Instant::now));
+            Ok(since.filter(|it| it.elapsed() > STEADY))
+        })?;
         for site in Site::ALL {
             until(&format!("objects at {site:?}"), PATIENCE, || {
                 self.store(site).map(Some)
             })?;
         }
         Ok(())
+    }
+
+    /// Whether the router has a path to the VIP through each node.
+    pub(super) fn paths(&self) -> Result<[bool; 2]> {
+        let mut ip = IP.args(["-json", "route", "show", &VIP4.to_string()]);
+        let text = String::from_utf8(self.fabric.router.output(&mut ip)?.stdout)?;
+        Ok([0, 1].map(|node| text.contains(&format!("\"{}\"", node4(node)))))
     }
 
     /// Whether node 2 and keepalived, which share the VIP, have it.

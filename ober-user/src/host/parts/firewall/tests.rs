@@ -342,7 +342,10 @@ async fn a_rule_that_cannot_be_looked_for_is_not_taken_for_gone_and_stays_record
     undo::run(&host, &mut record, &mut all).await;
     // It is a failure, which ends an `uninstall` before the record goes.
     let failed = all[0].failed.as_ref().unwrap();
-    assert!(failed.contains("start or install what keeps it"), "{failed}");
+    assert!(
+        failed.contains("start or install what keeps it"),
+        "{failed}"
+    );
     assert_eq!(record.entries().len(), 1);
 }
 
