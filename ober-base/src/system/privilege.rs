@@ -138,7 +138,7 @@ mod tests {
     #[test]
     fn only_missing_capabilities_are_named_each_with_its_purpose() {
         let missing = lacking(&DATA_PLANE, 1 << 12 | 1 << 38).unwrap_err();
-        assert_eq!(missing.missing, [BPF]);
+        assert_eq!(missing.missing, [BPF, SYS_ADMIN]);
         let text = missing.to_string();
         assert!(
             text.contains("\n  CAP_BPF: ") && !text.contains("\n  CAP_NET_ADMIN: "),
