@@ -230,14 +230,15 @@ fn refused_in_a_vrf() -> Result<()> {
         std::thread::sleep(SILENCE);
     }
     let before = packets("steered")?;
-    for (client, vip) in LISTED.into_iter().zip(VIPS) {
-        let answer = visit(client, vip, OPEN, SILENCE, &[]);
-        ensure!(answer.is_err(), "{client} was served at {vip}");
+    let end = Instant::now() + PATIENCE;
+    // The neighbours ask for the card's address anew, so the first packets may not come as far as the card.
+    while packets("steered")? == before {
+        ensure!(Instant::now() < end, "XDP saw none of these packets");
+        for (client, vip) in LISTED.into_iter().zip(VIPS) {
+            let answer = visit(client, vip, OPEN, SILENCE, &[]);
+            ensure!(answer.is_err(), "{client} was served at {vip}");
+        }
     }
-    ensure!(
-        packets("steered")? > before,
-        "XDP saw none of these packets"
-    );
     let finding = ask_for("doctor", DIAGNOSIS)?;
     for words in [
         "failed: ",
