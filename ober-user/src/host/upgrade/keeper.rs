@@ -78,7 +78,7 @@ pub(super) async fn fetch<M: Platform>(
     if let Some(file) = look(ARCHIVES)? {
         let from = host.root.at(&file).display().to_string();
         host.order(&["cp", &from, &arrivals]).await?;
-        return keep(&host.root, &file);
+        return keep(host, &file).await;
     }
     let (name, begin) = (package.name(), format!("--chdir={arrivals}"));
     let exact = match manager {
@@ -100,16 +100,18 @@ pub(super) async fn fetch<M: Platform>(
         let place = host.root.at(&file).display().to_string();
         host.order(&["rpm", "--checksig", &place]).await?;
     }
-    keep(&host.root, &file)
+    keep(host, &file).await
 }
 
 /// Moves the file of this name that has arrived, whole and on disk, to those that lead back.
-fn keep(root: &Root, file: &Path) -> Result<PathBuf, Error> {
+async fn keep<M: Platform>(host: &Host<M>, file: &Path) -> Result<PathBuf, Error> {
+    let root = &host.root;
     let name = file.file_name().unwrap_or_default();
     let arrived = root.at(Path::new(ARRIVALS).join(name));
+    host.order(&["sync", &arrived.display().to_string()])
+        .await?;
     let kept = Path::new(CACHE).join(name);
     let moved = || {
-        fs::File::open(&arrived)?.sync_all()?;
         fs::rename(&arrived, root.at(&kept))?;
         fs::remove_dir_all(root.at(ARRIVALS))
     };
