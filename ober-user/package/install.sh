@@ -8,6 +8,7 @@ usage="usage: ./install.sh [--remove [--purge]]
   --remove           stops the daemon, removes the programs; /etc/ober and /var/lib/ober stay
   --remove --purge   also removes the configuration, the lists and the history"
 kept=/usr/share/ober/FILES
+made=/usr/share/ober/DIRECTORIES
 here=$(dirname "$0")
 
 refuse() {
@@ -23,6 +24,15 @@ check() {
     fi
 }
 
+# Notes each directory that was not there, so that a removal takes it off again.
+make_directory() {
+    [ ! -d "$1" ] || return 0
+    make_directory "$(dirname "$1")"
+    mkdir "$1"
+    directories="$1
+$directories"
+}
+
 install_files() {
     [ "$(uname -m)" = x86_64 ] || refuse "this is the program for x86_64, and here is $(uname -m)"
     "$here/tree/usr/bin/ober-user" --version >/dev/null ||
@@ -30,15 +40,17 @@ install_files() {
     command -v haproxy >/dev/null || [ -x /usr/sbin/haproxy ] ||
         echo "install.sh: haproxy is missing; install version 2.6 or newer before the daemon is started" >&2
     was=no
+    directories=$(cat "$made" 2>/dev/null) || directories=
     [ ! -e /usr/bin/ober-user ] || was=yes
     # Each file is renamed into its place, so a running program keeps its own.
     while read -r file; do
-        mkdir -p "$(dirname "$file")"
+        make_directory "$(dirname "$file")"
         cp -a "$here/tree$file" "$file.new"
         chown -h root:root "$file.new"
         mv -T "$file.new" "$file"
     done <"$here/FILES"
     cp "$here/FILES" "$kept"
+    echo "$directories" >"$made"
     systemd-sysusers ober.conf
     systemd-tmpfiles --create ober.conf
     systemctl daemon-reload
@@ -57,8 +69,12 @@ remove_files() {
     while read -r file; do
         rm -f "$file"
     done <"$kept"
-    rm -f "$kept"
-    rmdir --ignore-fail-on-non-empty /usr/lib/ober /usr/share/ober /usr/share/doc/ober
+    directories=$(cat "$made" 2>/dev/null) || directories=
+    rm -f "$kept" "$made"
+    # The innermost come first.
+    for directory in $directories; do
+        [ ! -d "$directory" ] || rmdir --ignore-fail-on-non-empty "$directory"
+    done
     systemctl daemon-reload
     if [ "${1:-}" = --purge ]; then
         # Keys and certificates are the administrator's and stay.

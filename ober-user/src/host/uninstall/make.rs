@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path};
 
-use super::{CACHE, CONFIGURATION, Owner, PINS, RUN, STATE, Step, TABLE, is_toml};
+use super::{CACHE, CONFIGURATION, MADE, Owner, PINS, RUN, STATE, Step, TABLE, is_toml};
 use crate::host::{Error, Host, parts::packages::Manager, platform::Platform};
 
 /// Does one step. Those of a daemon's instance and of a record are not done here.
@@ -102,8 +102,11 @@ async fn files<M: Platform>(host: &Host<M>) -> Result<(), Error> {
     if systemd {
         host.order(&["systemctl", "daemon-reload"]).await?;
     }
+    let made = host.root.read(MADE)?.unwrap_or_default();
+    file(&host.root.at(MADE))?;
     file(&host.root.at(TABLE))?;
-    for directory in ["/usr/lib/ober", "/usr/share/ober", "/usr/share/doc/ober"] {
+    // The innermost come first.
+    for directory in made.lines().filter(ours) {
         let place = host.root.at(directory);
         match fs::remove_dir(&place) {
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}

@@ -30,6 +30,8 @@ pub use make::{make, none_left};
 const PROGRAM: &str = "/usr/bin/ober-user";
 /// The table of what `install.sh` installed.
 const TABLE: &str = "/usr/share/ober/FILES";
+/// The directories that it made.
+const MADE: &str = "/usr/share/ober/DIRECTORIES";
 const STATE: &str = "/var/lib/ober";
 /// Packages that lead back from an upgrade.
 const CACHE: &str = "/var/cache/ober";

@@ -124,6 +124,8 @@ async fn files_of_the_table_and_of_the_program_go_and_all_others_stay_also_in_a_
     };
     let table = "/usr/bin/ober-user\n/usr/share/doc/ober/NOTICES\n/etc/passwd\n/usr/../etc/hosts\n";
     write("usr/share/ober/FILES", table);
+    let made = "/usr/share/ober\n/usr/share/doc/ober\n/usr/bin\n/etc/ober\n";
+    write("usr/share/ober/DIRECTORIES", made);
     for ours in [
         "usr/bin/ober-user",
         "usr/share/doc/ober/NOTICES",
@@ -150,5 +152,7 @@ async fn files_of_the_table_and_of_the_program_go_and_all_others_stay_also_in_a_
             .map(|it| it.strip_prefix(directory.path()).unwrap().to_str().unwrap())
             .collect();
         assert_eq!(files, ["etc/hosts", "etc/ober/s3.pem", "etc/passwd"]);
+        assert!(!host.root.exists("/usr/share/doc/ober") && !host.root.exists("/usr/bin"));
+        assert!(host.root.exists("/usr/share") && host.root.exists("/etc/ober"));
     }
 }
