@@ -22,7 +22,8 @@
 //! system        files, programs, sockets, netlink, TLS
 //! machine       the trait of a state machine without I/O, its driver, the real-time thread
 //! ```
-// They panic when nobody reads them, which would end a task of the daemon or a command half done.
+// `println!` and `eprintln!` panic where their stream takes nothing more (a closed pipe, a full disk): a task of the daemon would
+// end, or a command half way through its work.
 #![warn(clippy::print_stderr, clippy::print_stdout)]
 #![cfg_attr(
     test,

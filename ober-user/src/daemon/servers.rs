@@ -67,8 +67,9 @@ impl ServerEngines {
     /// All verdicts there are, as commands for the workers.
     fn commands(&self) -> Vec<String> {
         let (states, servers) = (self.check_states(), lock(&self.servers));
+        let states = &states;
         let commands = servers.iter().flat_map(|(backend, servers)| {
-            let up = |server: &server::Server| {
+            let up = move |server: &server::Server| {
                 let check_state = states.get(&(backend.clone(), server.addr))?;
                 match check_state.state {
                     State::Unknown => None,

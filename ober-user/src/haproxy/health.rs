@@ -32,15 +32,15 @@ pub fn commands(
     backend: &str,
     servers: &[Server],
     up: impl Fn(&Server) -> Option<bool>,
-) -> Vec<String> {
+) -> impl Iterator<Item = String> {
     let live = servers
         .iter()
         .map(|server| (server.terms.tier, up(server) != Some(false)));
     let (tiers, active) = (Tiers::of(servers), tier::active(live));
     let beyond = servers
         .iter()
-        .filter(|server| tiers.holds(server.terms.tier, None));
-    let waiting = beyond.map(|server| {
+        .filter(move |server| tiers.holds(server.terms.tier, None));
+    let waiting = beyond.map(move |server| {
         let state = if tiers.holds(server.terms.tier, active) {
             "maint"
         } else {
@@ -48,14 +48,14 @@ pub fn commands(
         };
         format!("set server {backend}/{} state {state}", server.name)
     });
-    let verdicts = servers.iter().filter_map(|server| {
+    let verdicts = servers.iter().filter_map(move |server| {
         let state = if up(server)? { "up" } else { "down" };
         Some(format!(
             "set server {backend}/{} health {state}",
             server.name
         ))
     });
-    waiting.chain(verdicts).collect()
+    waiting.chain(verdicts)
 }
 
 /// Joins commands into lines of at most about 8 KiB.
@@ -105,8 +105,9 @@ mod tests {
             "b" => Some(false),
             _ => None,
         };
+        let sent: Vec<_> = commands("rgw", &servers, up).collect();
         assert_eq!(
-            commands("rgw", &servers, up),
+            sent,
             ["set server rgw/a health up", "set server rgw/b health down"]
         );
     }
@@ -123,8 +124,7 @@ mod tests {
             let sent = commands("rgw", &servers, |server| {
                 Some(!dead.contains(server.name.as_str()))
             });
-            sent.into_iter()
-                .filter(|sent| sent.contains("state"))
+            sent.filter(|sent| sent.contains("state"))
                 .collect::<Vec<_>>()
         };
         let state = |server, state| format!("set server rgw/{server} state {state}");

@@ -110,7 +110,8 @@ pub enum Error {
     )]
     Meanwhile,
     #[error(
-        "{directory} still has instances of which no configuration is known here: {names}; name the configuration          (`ober-user --config FILE uninstall`), or take them off with `ober-user detach --instance NAME`, and run it again"
+        "{directory} still has instances of which no configuration is known here: {names}; name the configuration \
+         (`ober-user --config FILE uninstall`), or take them off with `ober-user detach --instance NAME`, and run it again"
     )]
     Instances {
         names: String,

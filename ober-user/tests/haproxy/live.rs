@@ -274,7 +274,7 @@ async fn live_changes_of_weight_limit_and_address_survive_a_worker_crash_and_a_n
     assert_eq!(
         pids(&pool),
         before,
-        "no worker is replaced for what it was told already"
+        "no worker is replaced for a change that it has taken already"
     );
     drop(pool);
     servers[0].terms.weight = 3;
