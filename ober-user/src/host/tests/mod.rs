@@ -17,11 +17,11 @@ use super::{
     object::{Object, State},
     part::Part,
     parts::sysctl,
-    plan::{Change, PartPlan},
+    plan::PartPlan,
     platform::{Platform, Said},
     record::{Author, Record},
     root::Root,
-    undo::{self, Back, How},
+    undo::How,
     wants::{Configured, Wants},
 };
 
@@ -199,36 +199,28 @@ impl Bench {
         let mut settings = self.host.machine.settings.borrow_mut();
         settings.insert(key.to_owned(), value.to_owned());
     }
+}
 
-    async fn plan(&self) -> Vec<PartPlan> {
+impl Subject for Bench {
+    type Machine = Recorded;
+    type Whole = (BTreeMap<PathBuf, String>, BTreeMap<String, String>, String);
+    const AUTHOR: Author = Author::Bootstrap;
+
+    fn fresh() -> Self {
+        Self::new()
+    }
+
+    fn host(&self) -> &Host<Recorded> {
+        &self.host
+    }
+
+    async fn plans(&self) -> Vec<PartPlan> {
         let record = Record::read(&self.host.root, Author::Bootstrap).unwrap();
         bootstrap::plan(&self.host, &record, &self.wants, &PARTS).await
     }
 
-    async fn changes(&self) -> Vec<(Part, Change)> {
-        let plans = self.plan().await.into_iter();
-        let each = |it: PartPlan| it.changes.into_iter().map(move |change| (it.part, change));
-        plans.flat_map(each).collect()
-    }
-
-    async fn apply(&self) -> Vec<Done> {
-        let plans = self.plan().await;
-        let (mut record, _lock) = Record::open(&self.host.root, Author::Bootstrap).unwrap();
-        let done = bootstrap::apply(&self.host, &mut record, &plans).await;
-        record.close(&self.host.root).unwrap();
-        done
-    }
-
-    async fn undo(&self) -> Vec<Back> {
-        let (mut record, _lock) = Record::open(&self.host.root, Author::Bootstrap).unwrap();
-        let mut all = undo::plan(&self.host, &record, &PARTS).await.unwrap();
-        undo::run(&self.host, &mut record, &mut all).await;
-        record.close(&self.host.root).unwrap();
-        all
-    }
-
-    /// Everything that bootstrap may change: files with mode and text, settings, queueing disciplines.
-    fn whole(&self) -> (BTreeMap<PathBuf, String>, BTreeMap<String, String>, String) {
+    /// Files with mode and text, settings, queueing disciplines.
+    fn whole(&self) -> Self::Whole {
         let mut files = BTreeMap::new();
         tree(self.directory.path(), &mut files);
         (
@@ -239,7 +231,7 @@ impl Bench {
     }
 }
 
-pub(super) use killed::killed_undo;
+pub(super) use killed::{Subject, survives_a_kill_at_every_step};
 
 pub(super) fn tree(directory: &Path, found: &mut BTreeMap<PathBuf, String>) {
     for entry in fs::read_dir(directory).unwrap() {
@@ -300,6 +292,11 @@ async fn a_bootstrap_changes_what_it_planned_a_second_one_nothing_and_an_undo_le
 }
 
 #[tokio::test]
+async fn a_run_or_an_undo_that_is_killed_at_any_step_can_be_run_again_and_undone() {
+    survives_a_kill_at_every_step::<Bench>().await;
+}
+
+#[tokio::test]
 async fn an_undo_leaves_and_names_what_the_administrator_changed_since() {
     let bench = Bench::new();
     bench.apply().await;
@@ -354,7 +351,7 @@ async fn a_file_of_the_administrator_is_left_as_it_is_and_named() {
         let place = bench.at("etc/sysctl.d/60-ober.conf");
         make(&place);
         let before = bench.whole().0;
-        let plans = bench.plan().await;
+        let plans = bench.plans().await;
         let remarks: Vec<_> = plans[1].remarks.iter().map(|it| &it.object).collect();
         assert_eq!(remarks, ["/etc/sysctl.d/60-ober.conf"]);
         assert_eq!(failures(&bench.apply().await), [""; 0]);
@@ -442,7 +439,7 @@ async fn nothing_is_changed_before_it_is_recorded() {
     assert_eq!(of("kernel.panic"), State::value("0"));
     // A record that cannot be written keeps every change from being made.
     let bench = Bench::new();
-    let plans = bench.plan().await;
+    let plans = bench.plans().await;
     let before = bench.host.machine.settings.borrow().clone();
     let (mut record, _lock) = Record::open(&bench.host.root, Author::Bootstrap).unwrap();
     fs::remove_dir(bench.at("var/lib/ober")).unwrap();
@@ -457,7 +454,7 @@ async fn nothing_is_changed_before_it_is_recorded() {
 async fn an_old_system_is_refused_and_no_other_part_is_looked_at() {
     let bench = Bench::new();
     bench.tell("kernel.osrelease", "5.15.0-91-generic");
-    let plans = bench.plan().await;
+    let plans = bench.plans().await;
     assert_eq!(plans.len(), 1);
     assert!(plans[0].is_refused() && plans[0].changes.is_empty());
 }
