@@ -99,21 +99,15 @@ impl Host {
     /// Waits until the kernel calls these interfaces up. It finds the carrier of a veth pair in a queue of its own, on a busy
     /// machine up to a second after the command that brought the pair up.
     pub fn until_up(&self, interfaces: &[&str]) -> Result<()> {
-        for interface in interfaces {
-            until(
-                &format!("{interface} is up"),
-                Duration::from_secs(10),
-                || {
-                    let shown = self.output(
-                        IP.command()
-                            .args(["-oneline", "link", "show", "dev", interface]),
-                    )?;
-                    let up = String::from_utf8_lossy(&shown.stdout).contains(" state UP ");
-                    Ok(up.then_some(()))
-                },
-            )?;
-        }
-        Ok(())
+        let is_up = |interface: &str| {
+            let words = ["-oneline", "link", "show", "dev", interface];
+            let shown = self.output(&mut IP.args(words))?.stdout;
+            let up = String::from_utf8_lossy(&shown).contains(" state UP ");
+            Ok(up.then_some(()))
+        };
+        let limit = Duration::from_secs(10);
+        let mut all = interfaces.iter();
+        all.try_for_each(|it| until(&format!("{it} is up"), limit, || is_up(it)))
     }
 
     /// Set a network sysctl of this host.

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_mins(3);
-/// Where Debian's own programs, and those of the machine, write while a package comes and goes. `passwd` and `group` have the account of the workers,
-/// which Debian's policy leaves in place.
+/// Where Debian's own programs, and those of the machine, write while a package comes and goes. `passwd` and `group` have the
+/// account of the workers, which Debian's policy leaves in place.
 const OTHERS: &str = "^/(usr/local/lib/machine|var/lib/dpkg|var/lib/apt|var/lib/systemd|var/log|var/cache/(apt|debconf|ldconfig)|var/tmp|root|tmp|run)(/|$)\
                       |^/etc/(passwd|group|shadow|gshadow)-?$|^/etc/\\.pwd\\.lock$|^/etc/ld\\.so\\.cache$";
 

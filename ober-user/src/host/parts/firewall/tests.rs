@@ -123,14 +123,7 @@ fn what_becomes_of_a_packet_is_read_from_the_rules_and_left_open_where_they_ask_
 
 #[test]
 fn rules_go_into_the_chain_that_the_operator_names_and_are_shown_otherwise() {
-    let mut wants = Wants {
-        configured: Some(Configured {
-            interfaces: vec!["eth1".to_owned()],
-            passages: vec![to("192.0.2.10", 443), to("192.0.2.10", 80)],
-            ..Configured::default()
-        }),
-        ..Wants::default()
-    };
+    let mut wants = needs(vec![to("192.0.2.10", 443), to("192.0.2.10", 80)]);
     let https = format!("{HTTPS},{ACCEPT}").replace("80,", "81,");
     let mut facts = FirewallFacts {
         managers: Managers::default(),
@@ -222,20 +215,25 @@ fn firewalld_and_ufw_get_a_rule_for_all_that_the_configuration_needs_and_they_la
     assert_eq!(objects(&facts), expected.map(Object::Opening));
 }
 
+/// A configuration that needs these, on one interface.
+fn needs(passages: Vec<Passage>) -> Wants {
+    Wants {
+        configured: Some(Configured {
+            interfaces: vec!["eth1".to_owned()],
+            passages,
+            ..Configured::default()
+        }),
+        ..Wants::default()
+    }
+}
+
 fn advice(plan: &PartPlan) -> String {
     plan.remarks[0].advice.clone().unwrap()
 }
 
 #[test]
 fn a_rule_of_ufw_for_the_same_target_stays_and_one_that_refuses_is_named() {
-    let wants = Wants {
-        configured: Some(Configured {
-            interfaces: vec!["eth1".to_owned()],
-            passages: vec![to("192.0.2.10", 80)],
-            ..Configured::default()
-        }),
-        ..Wants::default()
-    };
+    let wants = needs(vec![to("192.0.2.10", 80)]);
     let with = |rule: &str| {
         let mut facts = FirewallFacts::default();
         facts.managers.ufw = Some([Opening::Ufw(rule.to_owned())].into());
@@ -265,14 +263,7 @@ fn a_rule_of_ufw_for_the_same_target_stays_and_one_that_refuses_is_named() {
 
 #[test]
 fn a_chain_that_no_manager_fills_is_named_beside_the_managers_rule() {
-    let wants = Wants {
-        configured: Some(Configured {
-            interfaces: vec!["eth1".to_owned()],
-            passages: vec![to("192.0.2.10", 80)],
-            ..Configured::default()
-        }),
-        ..Wants::default()
-    };
+    let wants = needs(vec![to("192.0.2.10", 80)]);
     let mut facts = FirewallFacts::default();
     facts.managers.ufw = Some(std::collections::BTreeSet::new());
     facts.ruleset = Some(input("drop", &[]));
