@@ -10,13 +10,37 @@ pub fn unknown(key: &Key) -> Option<String> {
     below(&schema, &schema, "", key.parts())
 }
 
-/// The same for the parts of a key below the key of the name `above`, whose schema is `at`.
+/// Is it a table whose keys an operator names, such as `backends`? Every file may have some of them.
+pub fn is_named_freely(key: &Key) -> bool {
+    let schema = schema();
+    let mut at = resolved(&schema, &schema);
+    for part in key.parts() {
+        let Some(next) = at.pointer("/properties").and_then(|it| it.get(part)) else {
+            return false;
+        };
+        at = resolved(&schema, next);
+    }
+    at.get("additionalProperties").is_some_and(Value::is_object)
+}
+
+/// [`unknown`] for the parts of a key below the key of the name `above`, whose schema is `at`.
 fn below(schema: &Value, at: &Value, above: &str, parts: &[String]) -> Option<String> {
     let (first, rest) = parts.split_first()?;
     let at = resolved(schema, at);
     if let Some(element) = at.get("items") {
-        let behind = parts.get(name_length(parts)..).unwrap_or_default();
-        return below(schema, element, above, behind);
+        let after = |length: usize| {
+            below(
+                schema,
+                element,
+                above,
+                parts.get(length..).unwrap_or_default(),
+            )
+        };
+        // Names may have dots too: what follows one tells where it ends.
+        if (1..parts.len()).any(|length| after(length).is_none()) {
+            return None;
+        }
+        return after(name_length(parts));
     }
     let known = at.get("properties").and_then(Value::as_object);
     if let Some(found) = known.and_then(|known| known.get(first)) {
@@ -54,6 +78,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn tables_whose_keys_an_operator_names_are_told_from_others() {
+        let is = |key: &str| is_named_freely(&key.parse().unwrap());
+        assert!(is("backends") && is("lists") && is("bgp.communities"));
+        assert!(!is("bgp") && !is("services") && !is("node.routers") && !is("none"));
+    }
+
+    #[test]
     fn a_key_is_known_wherever_it_stands_and_a_misspelt_one_gets_the_nearest_name() {
         for known in [
             "bgp.as",
@@ -66,6 +97,7 @@ mod tests {
             "bgp.communities.mine",
             "lists.more",
             "vrrp",
+            "vrrp.nodes.a.example.org.min_ttl",
         ] {
             assert_eq!(unknown(&known.parse().unwrap()), None, "{known}");
         }

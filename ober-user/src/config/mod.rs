@@ -21,7 +21,7 @@ use crate::names::resolve::Resolve;
 
 pub use self::{
     judge::LONGEST_PERIOD,
-    known::unknown,
+    known::{is_named_freely, unknown},
     load::base,
     location::Location,
     remarks::Remark,

@@ -56,7 +56,7 @@ impl Setting {
         let without = |error: edit::Error| match error {
             edit::Error::Key(_) if self.is_secret() => wrong(&"what stands before `=` is no key"),
             edit::Error::Value(_, why) if self.is_secret() => wrong(&format!(
-                "the value is none: {why}; write text between quotes"
+                "what stands behind `=` is no value: {why}; write text between quotes"
             )),
             error => wrong(&error),
         };

@@ -97,8 +97,9 @@ impl Original {
         let mut found = that_has(key);
         let mut above = key.above();
         while let (None, Some(table)) = (found, above) {
-            // Every file may have services of its own.
-            if has(&self.main, &table) || table == Key::of([SERVICES]) {
+            // Every file may have services, backends and lists of its own.
+            let is_shared = table == Key::of([SERVICES]) || config::is_named_freely(&table);
+            if is_shared || has(&self.main, &table) {
                 break;
             }
             found = that_has(&table);
@@ -134,7 +135,7 @@ mod tests {
                 file("/bgp.toml", "[bgp]\nas = 65001\n[gate]\nfall = 3\n"),
                 file(
                     "/s3.toml",
-                    "[[services]]\nname = 's3'\nvips = ['192.0.2.1']\n",
+                    "[[services]]\nname = 's3'\nvips = ['192.0.2.1']\n[backends.rgw]\nservers = ['rgw1']\n[lists.x]\n",
                 ),
             ],
         };
@@ -147,6 +148,9 @@ mod tests {
             ("vrrp.nodes.a.addresses", None),
             ("services.s3.listeners.443.certificate", Some("/s3.toml")),
             ("services.two.listeners.443.certificate", None),
+            ("backends.rgw.balance", Some("/s3.toml")),
+            ("backends.cold.servers", None),
+            ("lists.routers.sources", None),
         ] {
             let found = original.elsewhere(&key.parse().unwrap());
             assert_eq!(found, path.map(Path::new), "{key}");

@@ -128,7 +128,7 @@ impl Document {
         Ok(())
     }
 
-    /// Its lines end with LF: those within a string are written as they were read, all others as TOML is.
+    /// Its lines end with LF. `toml_edit` keeps CR LF within strings alone; [`Self::text`] puts CR LF back.
     fn rendered(&self) -> String {
         let mut tree = self.tree.clone();
         last::settle(&mut tree, &self.top);

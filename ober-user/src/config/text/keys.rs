@@ -225,10 +225,13 @@ fn secrets(table: &DeTable<'_>, hidden: bool, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         let name = key.get_ref();
         match value.get_ref() {
-            // The span of a table is that of its header.
+            // The span of a table, and of `[[tables]]`, is that of its header.
             DeValue::Table(table) => secrets(table, hidden || is_secret(name), spans),
+            DeValue::Array(array) if tables(array) => {
+                within(array, hidden || is_secret(name), spans)
+            }
             _ if hidden || secret(name) => spans.push(value.span()),
-            DeValue::Array(array) => within(array, spans),
+            DeValue::Array(array) => within(array, false, spans),
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
@@ -238,11 +241,12 @@ fn secrets(table: &DeTable<'_>, hidden: bool, spans: &mut Vec<Range<usize>>) {
     }
 }
 
-fn within(array: &DeArray<'_>, spans: &mut Vec<Range<usize>>) {
+fn within(array: &DeArray<'_>, hidden: bool, spans: &mut Vec<Range<usize>>) {
     for item in array {
         match item.get_ref() {
-            DeValue::Table(table) => secrets(table, false, spans),
-            DeValue::Array(array) => within(array, spans),
+            DeValue::Table(table) => secrets(table, hidden, spans),
+            DeValue::Array(array) => within(array, hidden, spans),
+            _ if hidden => spans.push(item.span()),
             _ => {}
         }
     }
@@ -324,7 +328,8 @@ mod tests {
     #[test]
     fn a_secret_is_hidden_in_a_list_and_in_a_table_and_a_name_like_one_hides_nothing() {
         let text = "token = ['hush', 'hushed']\n[node.cluster_key]\nvalue = 'hush'\n\
-                    [lists.token-users]\nsources = ['10.0.0.1']\n[[a]]\nb = [[{ password = 'hush' }]]\n";
+                    [lists.token-users]\nsources = ['10.0.0.1']\n[[a]]\nb = [[{ password = 'hush' }]]\n\
+                    [[b.password]]\nvalue = 'hush'\n";
         let shown = without_secrets(text);
         assert!(!shown.contains("hush"), "{shown}");
         assert!(

@@ -7,6 +7,7 @@ use toml_edit::Value;
 
 use super::{
     answer::{address, each, hosts_or, something},
+    clients::{self, User},
     key, list,
     session::Session,
 };
@@ -249,8 +250,12 @@ pub(super) fn routers(session: &mut Session<'_>, announcement: Announcement) -> 
     if answer.is_empty() {
         return Ok(());
     }
-    session.set(&named, name.unwrap_or_else(|| ROUTERS.to_owned()).into())?;
-    session.set(&sources, list(&answer))
+    if name.is_some() && answer == session.view.texts(&sources) {
+        return Ok(());
+    }
+    let list_name = clients::list_for(session, &User::Routers, name.as_deref())?;
+    session.set(&named, list_name.as_str().into())?;
+    session.set(&key(&["lists", &list_name, "sources"]), list(&answer))
 }
 
 /// The list of routers as it is written, with the neighbours and nodes that came and without those that went.

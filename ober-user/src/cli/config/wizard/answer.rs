@@ -38,11 +38,11 @@ pub(super) fn address(text: &str) -> Result<(), String> {
 }
 
 pub(super) fn mail(text: &str) -> Result<(), String> {
-    something(text, "an address of mail")?;
+    something(text, "a mail address")?;
     if text.contains('@') {
         return Ok(());
     }
-    Err(format!("`{text}` is no address of mail"))
+    Err(format!("`{text}` is no mail address"))
 }
 
 /// Splits at commas, but not at those between brackets: `rgw[1,3], rgw9` is two. What is there twice counts once.

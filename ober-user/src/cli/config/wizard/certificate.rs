@@ -1,5 +1,7 @@
 //! The certificate of a service: a file, issued by ACME, or later.
 
+use toml_edit::Value;
+
 use super::{
     answer::{each, mail, something},
     clients, key, list,
@@ -15,6 +17,8 @@ const HTTPS: &str = "443";
 const HTTP: &str = "80";
 const FILE: &str = "/etc/ober/s3.pem";
 const UNISSUED: &str = "Without that nothing is issued, and nothing was changed: choose again.";
+/// The keys that say where a certificate comes from.
+const CERTIFICATES: [&str; 3] = ["certificate", "certificates", "acme"];
 /// The keys of a listener that ends TLS.
 const OF_TLS: [&str; 6] = [
     "certificate",
@@ -116,9 +120,21 @@ fn of_file(session: &mut Session<'_>, listeners: &Key, https: &Key) -> Result<bo
         default: before.unwrap_or_else(|| FILE.to_owned()),
         check: &there,
     })?;
+    certified(session, listeners, https, ("certificate", path.into()))
+}
+
+/// Gives the listener its certificate by this key alone.
+fn certified(
+    session: &mut Session<'_>,
+    listeners: &Key,
+    https: &Key,
+    (chosen, value): (&str, Value),
+) -> Result<bool, Error> {
     let is_new = session.view.get(https).is_none();
-    session.set(&certificate, path.into())?;
-    session.unset(&https.below("acme"))?;
+    session.set(&https.below(chosen), value)?;
+    for other in CERTIFICATES.iter().filter(|it| **it != chosen) {
+        session.unset(&https.below(other))?;
+    }
     if is_new {
         clients::guard(session, listeners, https)?;
     }
@@ -126,7 +142,13 @@ fn of_file(session: &mut Session<'_>, listeners: &Key, https: &Key) -> Result<bo
 }
 
 fn issued(session: &mut Session<'_>, listeners: &Key, https: &Key) -> Result<bool, Error> {
-    if speaks_otherwise(session, https, &["https", "tls"]) {
+    // A service of bytes, as one of `tls` is, cannot have port 80 for the authority's requests.
+    let these: &[&str] = if asks_by_name(session) {
+        &["https", "tls"]
+    } else {
+        &["https"]
+    };
+    if speaks_otherwise(session, https, these) {
         return Ok(false);
     }
     let acme = https.below("acme");
@@ -145,19 +167,13 @@ fn issued(session: &mut Session<'_>, listeners: &Key, https: &Key) -> Result<boo
         let mail = format!("mailto:{mail}");
         session.set(&key(&["acme", "contact"]), list(&[mail]))?;
     }
-    let is_new = session.view.get(https).is_none();
-    session.set(&acme, list(&names))?;
-    session.unset(&https.below("certificate"))?;
-    if is_new {
-        clients::guard(session, listeners, https)?;
-    }
-    Ok(true)
+    certified(session, listeners, https, ("acme", list(&names)))
 }
 
 /// The account with the authority.
 enum Account {
     IsThere,
-    /// With this address of mail.
+    /// With this mail address.
     New(String),
     Refused,
 }
@@ -171,8 +187,14 @@ fn account(session: &mut Session<'_>) -> Result<Account, Error> {
         session.say(UNISSUED);
         return Ok(Account::Refused);
     }
-    let answer = session.line("Address of mail that it may write to", "", &mail)?;
+    let answer = session.line("Mail address that it may write to", "", &mail)?;
     Ok(Account::New(answer))
+}
+
+/// Does the authority look at records of names, and not at port 80?
+fn asks_by_name(session: &Session<'_>) -> bool {
+    let challenge = session.view.text(&key(&["acme", "challenge"]));
+    challenge.as_deref() == Some("dns-01")
 }
 
 /// Can the authority ask on port 80? Makes it so, where the operator agrees.
@@ -181,7 +203,7 @@ fn answers_authority(
     listeners: &Key,
     https: &Key,
 ) -> Result<bool, Error> {
-    if session.view.text(&key(&["acme", "challenge"])).as_deref() == Some("dns-01") {
+    if asks_by_name(session) {
         return Ok(true);
     }
     let http = listeners.below(HTTP);
@@ -194,13 +216,15 @@ fn answers_authority(
         if access.as_deref() == Some(clients::OPEN) && !has_rules {
             return Ok(true);
         }
-        let prompt = "The authority asks on port 80, which is for some clients only. Open it to every client, and send every \
-                      request there to HTTPS, which gets its clients?";
+        let prompt = "The authority asks on port 80, which is for some clients only. Open it to every client? HTTPS, where it \
+                      has none of its own, gets the clients of port 80, and requests on port 80 are sent there";
         if !session.ask.agree(prompt, false)? {
             session.say(UNISSUED);
             return Ok(false);
         }
-        clients::carry(session, &http, https)?;
+        if !clients::is_guarded(&session.view, https) {
+            clients::carry(session, &http, https)?;
+        }
     }
     session.unset(&http.below("rules"))?;
     session.set(&http.below("access"), clients::OPEN.into())?;
@@ -236,8 +260,7 @@ fn later(session: &mut Session<'_>, listeners: &Key, https: &Key) -> Result<bool
     } else {
         session.unset(https)?;
     }
-    let is_guarded = ["access", "rules"].map(|it| session.view.get(&http.below(it)).is_some());
-    if is_guarded == [false, false] {
+    if !clients::is_guarded(&session.view, &http) {
         session.set(&http.below("access"), clients::OPEN.into())?;
     }
     Ok(true)

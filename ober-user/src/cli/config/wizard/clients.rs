@@ -39,10 +39,6 @@ fn ports(view: &View, listeners: &Key) -> Vec<Port> {
 
 /// Gives a new listener the clients of the others of its service: one with a certificate would be open without.
 pub(super) fn guard(session: &mut Session<'_>, listeners: &Key, new: &Key) -> Result<(), Error> {
-    let has_own = |listener: &Key| GUARDS.map(|it| session.view.get(&listener.below(it)).is_some());
-    if has_own(new).contains(&true) {
-        return Ok(());
-    }
     let all = ports(&session.view, listeners);
     let guarded = all.into_iter().filter(|port| {
         port.list().is_some() || session.view.get(&port.listener.below("rules")).is_some()
@@ -71,6 +67,13 @@ pub(super) fn guard(session: &mut Session<'_>, listeners: &Key, new: &Key) -> Re
     };
     session.say(&format!("`{new}` is for the clients of `{model}`."));
     carry(session, model, new)
+}
+
+/// Does the listener say who may use it?
+pub(super) fn is_guarded(view: &View, listener: &Key) -> bool {
+    GUARDS
+        .iter()
+        .any(|it| view.get(&listener.below(it)).is_some())
 }
 
 fn alike(view: &View, one: &Key, other: &Key) -> bool {
@@ -115,7 +118,7 @@ pub(super) fn of(session: &mut Session<'_>, name: &str, service: &Key) -> Result
     if answer == [OPEN] {
         return open(session, &ports);
     }
-    let list_name = list_for(session, name, before.as_deref())?;
+    let list_name = list_for(session, &User::Service(name), before.as_deref())?;
     session.set(&sources(&list_name), list(&answer))?;
     for port in ports {
         // Every client may be sent to HTTPS, and an authority must be able to ask.
@@ -157,14 +160,30 @@ fn open(session: &mut Session<'_>, ports: &[Port]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The list that gets the clients: the one that the service has, unless others use it too and shall keep theirs.
-fn list_for(
+/// What a list is for.
+pub(super) enum User<'a> {
+    Service(&'a str),
+    Routers,
+}
+
+impl User<'_> {
+    /// The name of a list of its own.
+    fn usual(&self) -> &str {
+        match self {
+            Self::Service(_) => FRONTEND_HTTP,
+            Self::Routers => ROUTERS,
+        }
+    }
+}
+
+/// The list that gets the entries: the one that the user has, unless others use it too and shall keep theirs.
+pub(super) fn list_for(
     session: &mut Session<'_>,
-    service: &str,
+    user: &User<'_>,
     before: Option<&str>,
 ) -> Result<String, Error> {
-    let list = before.unwrap_or(FRONTEND_HTTP);
-    let users = users(&session.view, list, service);
+    let list = before.unwrap_or(user.usual());
+    let users = users(&session.view, list, user);
     if users.is_empty() {
         return Ok(list.to_owned());
     }
@@ -175,11 +194,11 @@ fn list_for(
     if before.is_some() && session.ask.agree(&prompt, false)? {
         return Ok(list.to_owned());
     }
-    Ok(free(&session.view, service))
+    Ok(free(&session.view, user))
 }
 
-/// Who else uses a list than this service, in words.
-fn users(view: &View, list: &str, service: &str) -> Vec<String> {
+/// What else uses a list than this user, in words.
+fn users(view: &View, list: &str, user: &User<'_>) -> Vec<String> {
     let services = key(&["services"]);
     let names = view.names(&services).into_iter();
     let uses = |name: &String| {
@@ -189,21 +208,27 @@ fn users(view: &View, list: &str, service: &str) -> Vec<String> {
             .iter()
             .any(|port| port.list().is_some_and(|it| it == list))
     };
-    let others = names.filter(|name| name != service).filter(uses);
+    let is_other = |name: &String| !matches!(user, User::Service(own) if own == name);
+    let others = names.filter(is_other).filter(uses);
     let mut users: Vec<String> = others.map(|name| format!("service {name}")).collect();
-    if view.text(&key(&["node", "routers"])).as_deref() == Some(list) {
+    let routers = view.text(&key(&["node", "routers"]));
+    if matches!(user, User::Service(_)) && routers.as_deref() == Some(list) {
         users.push("the routers".to_owned());
     }
     users
 }
 
-/// A name for a list of this service alone.
-fn free(view: &View, service: &str) -> String {
+/// A name for a list of this user alone.
+fn free(view: &View, user: &User<'_>) -> String {
+    let name = match user {
+        User::Service(name) => name,
+        User::Routers => ROUTERS,
+    };
     let is_free = |name: &String| {
-        ![OPEN, FRONTEND_HTTP, ROUTERS].contains(&name.as_str())
+        (![OPEN, FRONTEND_HTTP, ROUTERS].contains(&name.as_str()) || name == user.usual())
             && view.get(&key(&["lists", name])).is_none()
     };
-    let numbered = (2_u32..).map(|number| format!("{service}-{number}"));
-    let mut names = std::iter::once(service.to_owned()).chain(numbered);
+    let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
+    let mut names = std::iter::once(name.to_owned()).chain(numbered);
     names.find(is_free).unwrap_or_default()
 }

@@ -140,3 +140,67 @@ fn a_list_that_two_services_use_is_changed_for_both_only_when_that_is_wanted() {
     assert_eq!(of_port(&view, "80", "access").unwrap(), "s3");
     assert_eq!(sources(&view, "frontend-http"), ["weka[1-9]"]);
 }
+
+/// A service whose HTTPS has clients of its own, and whose port 80 has a rule.
+fn both(port: u16, https: &str) -> String {
+    configured(port).replace(
+        "port = 80\naccess = 'frontend-http'\n",
+        &format!(
+            "port = 443\n{https}access = 'routers'\n[[services.listeners]]\nport = 80\naccess = 'open'\n\
+             rules = ['deny all path=/admin']\n"
+        ),
+    )
+}
+
+#[test]
+fn https_with_clients_of_its_own_keeps_them_when_port_80_is_opened_and_has_one_certificate() {
+    let issued = [
+        Some("issued"),
+        Some("s3.example.org"),
+        Some("yes"),
+        Some("ops@example.org"),
+        Some("yes"),
+    ];
+    let stage = Stage::new();
+    for https in ["certificate = 's3.pem'\n", "certificates = ['s3.pem']\n"] {
+        let (after, view, _) = stage.after(&both(server(), https), &certificate(&issued));
+        assert_eq!(
+            of_port(&view, "443", "access").unwrap(),
+            "routers",
+            "{after}"
+        );
+        assert_eq!(of_port(&view, "80", "redirect_https").unwrap(), "true");
+        for gone in ["certificate", "certificates"] {
+            let gone = key(&["services", "s3", "listeners", "443", gone]);
+            assert!(view.get(&gone).is_none(), "{after}");
+        }
+    }
+}
+
+#[test]
+fn a_service_of_bytes_gets_no_port_80_for_the_authority() {
+    let text = configured(server()).replace(
+        "port = 80\naccess = 'frontend-http'\n",
+        "port = 443\nprotocol = 'tls'\ncertificate = 's3.pem'\naccess = 'routers'\n",
+    );
+    let (after, _, script) = Stage::new().after(&text, &certificate(&[Some("issued")]));
+    assert_eq!(after, text);
+    let said = "which these questions do not change";
+    assert!(
+        script.said.iter().any(|it| it.contains(said)),
+        "{:?}",
+        script.said
+    );
+}
+
+#[test]
+fn a_neighbour_becomes_no_client_of_a_service_whose_list_is_that_of_the_routers_too() {
+    let text = configured(server()).replace("access = 'frontend-http'", "access = 'routers'");
+    let more = [None, None, None, Some("192.0.2.254, 192.0.2.253")];
+    let (after, view, _) = Stage::new().after(&text, &more);
+    let sources = |list: &str| view.texts(&key(&["lists", list, "sources"]));
+    assert_eq!(sources("routers"), ["192.0.2.254"], "{after}");
+    let own = view.text(&key(&["node", "routers"])).unwrap();
+    assert_eq!(sources(&own), ["192.0.2.254", "192.0.2.253"], "{after}");
+    assert_ne!(own, "routers");
+}

@@ -285,7 +285,7 @@ fn an_empty_answer_is_refused_where_there_is_nothing_to_keep() {
         (&issued, "a name is wanted"),
         (
             &[&issued[..], &[Some("a.example.org"), Some("yes")]].concat(),
-            "an address of mail is wanted",
+            "a mail address is wanted",
         ),
     ] {
         let refused = text_of(&original, &mut Script::of(answers)).unwrap_err();
