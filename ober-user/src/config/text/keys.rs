@@ -228,7 +228,7 @@ fn secrets(table: &DeTable<'_>, hidden: bool, spans: &mut Vec<Range<usize>>) {
             // The span of a table, and of `[[tables]]`, is that of its header.
             DeValue::Table(table) => secrets(table, hidden || is_secret(name), spans),
             DeValue::Array(array) if tables(array) => {
-                within(array, hidden || is_secret(name), spans)
+                within(array, hidden || is_secret(name), spans);
             }
             _ if hidden || secret(name) => spans.push(value.span()),
             DeValue::Array(array) => within(array, false, spans),
